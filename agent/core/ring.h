@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The pinned ring (docs/design.md, "The pinned ring"): which slot belongs to which backend, and how
+ * slots change so that no living connection moves. Quotas are exact to within one slot, a change
+ * touches as few slots as the quotas differ by, and a rollback restores the ring of before.
+ *
+ * A ring is an array of slot words (include/zddlb/abi.h). The agent works on its own copy and then
+ * stores the words that differ into the map. Time is an argument, in milliseconds, monotonic.
+ */
+#ifndef ZDDLB_CORE_RING_H
+#define ZDDLB_CORE_RING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One backend's part of the ring, as asked for and as rounded. */
+struct share {
+	uint16_t backend;
+	uint32_t version;    /* any number that is equal for backends of one version */
+	uint32_t version_bp; /* weight of its version, 0..10000; the same on all its backends */
+	uint32_t weight;     /* inside its version; 0: takes no slots */
+	bool leased;         /* its slots carry LEASED, and keep their base */
+	uint32_t slots;      /* out, by ring_quota */
+};
+
+/*
+ * Round the shares of a ring of `nslots` to whole slots: every backend and every version gets its
+ * exact part rounded down or up (controlled rounding; largest remainder, ties by position), and
+ * the sum is nslots. Versions without a backend of weight > 0 give their part to the others in
+ * proportion. If nothing has weight, all slots are 0. Returns the number of slots handed out: nslots or 0.
+ */
+uint32_t ring_quota(struct share *shares, size_t n, uint32_t nslots);
+
+struct ring {
+	uint64_t *slots;      /* nslots words */
+	uint64_t *changed_ms; /* when each slot last changed backend; for settling */
+	uint32_t nslots;      /* a power of two */
+};
+
+int ring_init(struct ring *r, uint32_t nslots); /* 0, -EINVAL, -ENOMEM; all slots empty */
+void ring_fini(struct ring *r);
+
+/*
+ * The agent's rules, one slot at a time. `alive` is indexed by backend id (ZD_MAX_BACKEND_IDS bits
+ * or bools as below); a backend that is not alive cannot be a base.
+ */
+struct ring_world {
+	const bool *alive; /* [ZD_MAX_BACKEND_IDS] */
+	uint64_t now_ms;
+};
+
+/* Make `backend` the current one of `slot`. True if the word changed. */
+bool ring_assign(struct ring *r, uint32_t slot, uint16_t backend, bool leased,
+		 const struct ring_world *w);
+
+/*
+ * Make the ring hold shares[].slots of each backend, reassigning exactly the surplus. Slots whose
+ * base is in want of slots go back to it first (they need no pins). Backends not named in `shares`
+ * hold 0. Also brings the LEASED flag of slots that stay in line with shares[].leased.
+ * Returns the number of slots whose current backend changed.
+ */
+uint32_t ring_rebalance(struct ring *r, const struct share *shares, size_t n,
+			const struct ring_world *w);
+
+/*
+ * Put back the current backends of `snapshot` (nslots backend ids), slot by slot; slots whose
+ * former backend is not alive stay as they are, for ring_rebalance to mend.
+ * Returns the number of slots whose current backend changed.
+ */
+uint32_t ring_restore(struct ring *r, const uint16_t *snapshot, const struct ring_world *w);
+void ring_snapshot(const struct ring *r, uint16_t *ret /* [nslots] */);
+
+/*
+ * Backend `dead` is gone: where it is base, base becomes current (for a LEASED slot: `fallback`,
+ * if that is alive). Call after ring_rebalance has moved its current slots away, with w->alive
+ * saying that it is dead. Returns the number of words changed.
+ */
+uint32_t ring_bury(struct ring *r, uint16_t dead, uint16_t fallback, const struct ring_world *w);
+
+/*
+ * One idle timeout after a slot's last change its unpinned connections are either adopted or
+ * gone: base = current, and the flags are CONSULT while `pinned` (one bit a slot) says that pins
+ * remain, else none. LEASED and TRIAL slots do not settle. `pinned` NULL: unknown, keep CONSULT.
+ * Returns the number of words changed.
+ */
+uint32_t ring_settle(struct ring *r, uint64_t idle_ms, const uint64_t *pinned,
+		     const struct ring_world *w);
+
+/* How many slots are not settled (any flag set): 0 means that no pin is needed anywhere. */
+uint32_t ring_unsettled(const struct ring *r);
+
+/* Slots held as current by each backend: counts[backend]++ for all slots. */
+void ring_count(const struct ring *r, uint32_t *counts /* [ZD_MAX_BACKEND_IDS] */);
+
+#endif

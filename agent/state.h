@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the agent knows while it runs: for every service, version and backend of the model the
+ * facts that change. Written by control and its parts, read by the views of the API.
+ */
+#ifndef ZDDLB_STATE_H
+#define ZDDLB_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include <zddlb/abi.h>
+
+#include "core/deploy.h"
+#include "core/drain.h"
+#include "core/health.h"
+#include "core/model.h"
+#include "core/ring.h"
+#include "core/select.h"
+#include "io/netlink.h"
+
+struct control;
+struct httpd;
+struct maps;
+struct prober;
+struct probe;
+struct service_rt;
+struct store;
+
+struct backend_rt {
+	uint16_t id;
+	struct service_rt *service;
+	char version[MODEL_NAME_LEN];
+	struct endpoint ep;
+	uint32_t weight; /* configured */
+	bool removed;    /* gone from config and API; kept until drained */
+
+	enum admin_state admin;
+	struct health health;
+	struct probe *probe; /* running, or NULL */
+	struct drain drain;
+	uint64_t drain_started_unix_ms;
+
+	struct next_hop hop;
+	int hop_err; /* 0, or why there is no way to it */
+
+	/* Results of the last select and ring update. */
+	uint32_t effective;
+	bool alive;
+	const char *why;
+	uint32_t wanted_slots;     /* quota */
+	uint32_t programmed_slots; /* held in the ring */
+
+	uint64_t pins;                  /* at the last full sweep */
+	uint64_t count[ZD_BC_MAX];      /* at the last read */
+	uint64_t connections_at_change; /* when the service's shares last changed */
+};
+
+struct version_rt {
+	char name[MODEL_NAME_LEN];
+	enum version_status status;
+	uint32_t weight_bp;
+	uint32_t configured_bp; /* by the file */
+	bool overridden;        /* weight_bp was set by CLI, API or a deployment */
+	bool by_api;            /* registered at run time, not in the file */
+};
+
+struct deploy_rt {
+	struct deploy deploy;
+	uint64_t started_unix_ms, ended_unix_ms;
+	uint32_t rollback_us;
+	uint16_t *snapshot; /* ring of before, nslots entries; NULL once it is over */
+	uint64_t canary_base[ZD_BC_MAX], stable_base[ZD_BC_MAX]; /* counters at the last look */
+};
+
+struct service_rt {
+	struct control *control;
+	struct service *cfg; /* in the model */
+	uint32_t index;
+	struct ring ring; /* the agent's copy */
+	uint32_t ring_offset;
+	uint64_t *mapped; /* the slots packets see */
+	bool hold;
+	uint64_t lease_until_ms;
+
+	struct version_rt *versions;
+	size_t nversions;
+	struct backend_rt **backends;
+	size_t nbackends;
+
+	bool panic;
+	bool ready;               /* every backend had its first answer */
+	struct deploy_rt *deploy; /* running one, or NULL */
+	uint64_t revision;        /* counts changes of the ring */
+	uint64_t changed_unix_ms;
+	uint32_t moved_slots; /* by the last change */
+	bool ring_dirty;      /* not yet in the store */
+};
+
+struct interface_rt {
+	char name[MODEL_IFNAME_LEN];
+	enum xdp_mode wanted, mode;
+	bool manage_vips;
+	bool present; /* the interface is there */
+	bool attached;
+	unsigned ifindex;
+	char problem[256]; /* "" or what is wrong with it, and the cure */
+};
+
+struct control {
+	uv_loop_t *loop;
+	const char *config_path;
+	struct model *model;
+	struct store *store;
+	struct maps *maps;
+	struct netlink *netlink;
+	struct prober *prober;
+
+	struct service_rt **services;
+	size_t nservices;
+	struct interface_rt *interfaces;
+	size_t ninterfaces;
+	struct backend_rt *by_id[ZD_MAX_BACKEND_IDS];
+	bool alive[ZD_MAX_BACKEND_IDS];
+
+	uint64_t revision; /* counts accepted changes of any kind */
+	uint64_t started_ms;
+	char store_problem[256]; /* "" or why state cannot be written, and the cure */
+	char maps_problem[256];
+
+	/* The pin sweep in progress. */
+	uint32_t sweep_cursor;
+	bool sweeping;
+	uint64_t sweep_started_ms, sweep_ended_ms;
+	uint32_t *sweep_pins; /* per backend id */
+	uint64_t pins_total;
+
+	uv_timer_t fast, slow;
+	uv_poll_t netlink_poll;
+};
+
+#endif
