@@ -49,24 +49,29 @@ static bool stderr_is_journal(void)
 	return !*end && !fstat(STDERR_FILENO, &st) && st.st_dev == dev && st.st_ino == ino;
 }
 
-/* C0, DEL, and C1 as UTF-8 writes it: what could begin a line or drive a terminal. */
-static bool is_control(const unsigned char *c)
-{
-	return *c < 0x20 || *c == 0x7f || (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0);
-}
-
-static size_t escape(char *dst, const char *src)
+static size_t hex_escape(char *dst, unsigned char c)
 {
 	static const char hex[] = "0123456789abcdef";
+
+	dst[0] = '\\';
+	dst[1] = 'x';
+	dst[2] = hex[c >> 4];
+	dst[3] = hex[c & 15];
+	return 4;
+}
+
+/* C0, DEL, and C1 as UTF-8 writes it: what could begin a line or drive a terminal. */
+static size_t escape(char *dst, const char *src)
+{
 	const unsigned char *c = (const unsigned char *)src;
 	size_t n = 0;
 
 	for (; *c; c++) {
-		if (is_control(c)) {
-			dst[n++] = '\\';
-			dst[n++] = 'x';
-			dst[n++] = hex[*c >> 4];
-			dst[n++] = hex[*c & 15];
+		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) {
+			n += hex_escape(dst + n, *c++);
+			n += hex_escape(dst + n, *c);
+		} else if (*c < 0x20 || *c == 0x7f) {
+			n += hex_escape(dst + n, *c);
 		} else {
 			dst[n++] = (char)*c;
 		}
