@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The rules of the pinned ring. Nothing here allocates once a ring exists: a rollback must not be
+ * able to fail for want of memory, so scratch space is on the stack, at most 400 KiB of it.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <zddlb/abi.h>
+
+#include "ring.h"
+
+int ring_init(struct ring *r, uint32_t nslots)
+{
+	struct ring ring = { .nslots = nslots };
+
+	if (nslots == 0 || nslots > ZD_MAX_RING_SLOTS || (nslots & (nslots - 1)))
+		return -EINVAL;
+
+	ring.slots = calloc(nslots, sizeof(*ring.slots));
+	ring.changed_ms = calloc(nslots, sizeof(*ring.changed_ms));
+	if (!ring.slots || !ring.changed_ms) {
+		ring_fini(&ring);
+		return -ENOMEM;
+	}
+	*r = ring;
+	return 0;
+}
+
+void ring_fini(struct ring *r)
+{
+	free(r->slots);
+	free(r->changed_ms);
+	memset(r, 0, sizeof(*r));
+}
+
+static bool is_alive(const struct ring_world *w, uint16_t backend)
+{
+	return backend != ZD_NO_BACKEND && w->alive[backend];
+}
+
+static bool slot_set(struct ring *r, uint32_t slot, uint64_t word)
+{
+	if (r->slots[slot] == word)
+		return false;
+	r->slots[slot] = word;
+	return true;
+}
+
+/* The slot stays with its backend; only its lease is at stake. */
+static bool slot_lease(struct ring *r, uint32_t slot, bool leased, const struct ring_world *w)
+{
+	uint16_t current = ZD_SLOT_CURRENT(r->slots[slot]);
+	uint16_t base = ZD_SLOT_BASE(r->slots[slot]);
+	uint32_t flags = ZD_SLOT_FLAGS(r->slots[slot]);
+
+	/* A lease needs somewhere to fall back to. */
+	if (leased && base != current && is_alive(w, base))
+		return slot_set(r, slot, ZD_SLOT(current, base, flags | ZD_SLOT_LEASED));
+	if (leased || !(flags & ZD_SLOT_LEASED))
+		return false;
+
+	/* New connections went to base whenever the lease was out: their idle timeout starts now. */
+	r->changed_ms[slot] = w->now_ms;
+	return slot_set(r, slot, ZD_SLOT(current, base, flags & ~ZD_SLOT_LEASED));
+}
+
+bool ring_assign(struct ring *r, uint32_t slot, uint16_t backend, bool leased,
+		 const struct ring_world *w)
+{
+	uint16_t current = ZD_SLOT_CURRENT(r->slots[slot]);
+	uint16_t base = ZD_SLOT_BASE(r->slots[slot]);
+	uint32_t flags = ZD_SLOT_FLAGS(r->slots[slot]);
+
+	if (backend == current)
+		return slot_lease(r, slot, leased, w);
+
+	/*
+	 * While ADOPT is set, connections without a pin belong to base, and those of the current
+	 * backend have one. Otherwise the current backend is what they belong to.
+	 */
+	if (!(flags & ZD_SLOT_ADOPT) || !is_alive(w, base))
+		base = is_alive(w, current) ? current : backend;
+
+	if (base != backend)
+		flags = ZD_SLOT_MOVING | (leased ? ZD_SLOT_LEASED : 0);
+	else
+		flags = flags ? ZD_SLOT_CONSULT : 0; /* no flag yet: no pin anywhere */
+
+	r->changed_ms[slot] = w->now_ms;
+	return slot_set(r, slot, ZD_SLOT(backend, base, flags));
+}
+
+/* What a rebalance has still to do. */
+struct plan {
+	const struct share *shares;
+	size_t n, next;                      /* next: the first share that may be in want */
+	uint64_t left;                       /* slots still wanted */
+	int32_t balance[ZD_MAX_BACKEND_IDS]; /* slots held less slots wanted */
+	bool leased[ZD_MAX_BACKEND_IDS];
+};
+
+static void plan_init(struct plan *p, const struct ring *r, const struct share *shares, size_t n)
+{
+	memset(p, 0, sizeof(*p));
+	p->shares = shares;
+	p->n = n;
+
+	for (uint32_t i = 0; i < r->nslots; i++)
+		p->balance[ZD_SLOT_CURRENT(r->slots[i])]++;
+	for (size_t i = 0; i < n; i++) {
+		p->balance[shares[i].backend] -= (int32_t)shares[i].slots;
+		p->leased[shares[i].backend] = shares[i].leased;
+	}
+	for (size_t i = 1; i < ZD_MAX_BACKEND_IDS; i++)
+		if (p->balance[i] < 0)
+			p->left += (uint64_t)-p->balance[i];
+}
+
+static uint16_t plan_receiver(struct plan *p)
+{
+	while (p->balance[p->shares[p->next].backend] >= 0)
+		p->next++;
+	return p->shares[p->next].backend;
+}
+
+/*
+ * The order in which surplus slots are given away. A slot that goes home needs no pins. One that
+ * is in transition already needs no more of them than it has. The others follow by index: slots
+ * are chosen by a hash, so neighbours have nothing in common.
+ */
+enum stage { STAGE_HOME, STAGE_MOVING, STAGE_SETTLED, STAGE_ANY, STAGE_MAX };
+
+/* The backend that gets the slot at this stage; ZD_NO_BACKEND: not yet. */
+static uint16_t plan_pick(struct plan *p, enum stage stage, uint64_t word)
+{
+	uint16_t base = ZD_SLOT_BASE(word), to;
+
+	if (stage == STAGE_HOME)
+		/* At home there is no lease: the fallback would be the backend itself. */
+		return p->balance[base] < 0 && !p->leased[base] ? base : ZD_NO_BACKEND;
+	if (stage == STAGE_MOVING && !(ZD_SLOT_FLAGS(word) & ZD_SLOT_ADOPT))
+		return ZD_NO_BACKEND;
+
+	to = plan_receiver(p);
+	if (stage != STAGE_ANY && to == base && p->leased[to])
+		return ZD_NO_BACKEND;
+	return to;
+}
+
+uint32_t ring_rebalance(struct ring *r, const struct share *shares, size_t n,
+			const struct ring_world *w)
+{
+	uint32_t moved = 0;
+	struct plan p;
+
+	plan_init(&p, r, shares, n);
+
+	for (enum stage stage = STAGE_HOME; stage < STAGE_MAX; stage++) {
+		for (uint32_t i = 0; i < r->nslots && p.left; i++) {
+			uint16_t from = ZD_SLOT_CURRENT(r->slots[i]), to;
+
+			if (p.balance[from] <= 0)
+				continue;
+			to = plan_pick(&p, stage, r->slots[i]);
+			if (to == ZD_NO_BACKEND)
+				continue;
+			ring_assign(r, i, to, p.leased[to], w);
+			p.balance[from]--;
+			p.balance[to]++;
+			p.left--;
+			moved++;
+		}
+	}
+
+	for (uint32_t i = 0; i < r->nslots; i++)
+		slot_lease(r, i, p.leased[ZD_SLOT_CURRENT(r->slots[i])], w);
+	return moved;
+}
+
+uint32_t ring_restore(struct ring *r, const uint16_t *snapshot, const struct ring_world *w)
+{
+	uint32_t moved = 0;
+
+	for (uint32_t i = 0; i < r->nslots; i++) {
+		if (!is_alive(w, snapshot[i]))
+			continue;
+		moved += snapshot[i] != ZD_SLOT_CURRENT(r->slots[i]);
+		ring_assign(r, i, snapshot[i], false, w);
+	}
+	return moved;
+}
+
+void ring_snapshot(const struct ring *r, uint16_t *ret)
+{
+	for (uint32_t i = 0; i < r->nslots; i++)
+		ret[i] = ZD_SLOT_CURRENT(r->slots[i]);
+}
+
+uint32_t ring_bury(struct ring *r, uint16_t dead, uint16_t fallback, const struct ring_world *w)
+{
+	uint32_t changed = 0;
+
+	for (uint32_t i = 0; i < r->nslots; i++) {
+		uint16_t current = ZD_SLOT_CURRENT(r->slots[i]);
+		uint32_t flags = ZD_SLOT_FLAGS(r->slots[i]);
+
+		if (ZD_SLOT_BASE(r->slots[i]) != dead || current == dead)
+			continue;
+		if ((flags & ZD_SLOT_LEASED) && fallback != current && is_alive(w, fallback))
+			changed += slot_set(r, i, ZD_SLOT(current, fallback, flags));
+		else
+			changed += slot_set(r, i,
+					    ZD_SLOT(current, current, flags ? ZD_SLOT_CONSULT : 0));
+	}
+	return changed;
+}
+
+static bool slot_settle(struct ring *r, uint32_t slot, uint64_t idle_ms, const uint64_t *pinned,
+			const struct ring_world *w)
+{
+	uint16_t current = ZD_SLOT_CURRENT(r->slots[slot]);
+	uint32_t flags = ZD_SLOT_FLAGS(r->slots[slot]);
+
+	if (!flags || flags & (ZD_SLOT_LEASED | ZD_SLOT_TRIAL))
+		return false;
+	if (r->changed_ms[slot] > w->now_ms)
+		r->changed_ms[slot] = w->now_ms; /* of another boot: its clock ran ahead of ours */
+	if (w->now_ms - r->changed_ms[slot] < idle_ms)
+		return false;
+
+	/* Pins could be added until this moment, so `pinned` cannot vouch for a moving slot. */
+	if (flags != ZD_SLOT_CONSULT || !pinned || pinned[slot / 64] >> slot % 64 & 1)
+		return slot_set(r, slot, ZD_SLOT(current, current, ZD_SLOT_CONSULT));
+	return slot_set(r, slot, ZD_SLOT(current, current, 0));
+}
+
+uint32_t ring_settle(struct ring *r, uint64_t idle_ms, const uint64_t *pinned,
+		     const struct ring_world *w)
+{
+	uint32_t changed = 0;
+
+	for (uint32_t i = 0; i < r->nslots; i++)
+		if (ZD_SLOT_FLAGS(r->slots[i]))
+			changed += slot_settle(r, i, idle_ms, pinned, w);
+	return changed;
+}
+
+uint32_t ring_unsettled(const struct ring *r)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->nslots; i++)
+		n += ZD_SLOT_FLAGS(r->slots[i]) != 0;
+	return n;
+}
+
+void ring_count(const struct ring *r, uint32_t *counts)
+{
+	for (uint32_t i = 0; i < r->nslots; i++)
+		counts[ZD_SLOT_CURRENT(r->slots[i])]++;
+}
