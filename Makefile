@@ -105,11 +105,20 @@ check-layers: $(B)/libcore.a
 		echo 'agent/core must stay pure: it uses the symbols above' >&2; exit 1; fi
 	@if grep -lE '#include *"(\.\./)?io/' agent/core/*.[ch]; then echo 'agent/core includes io' >&2; exit 1; fi
 
-# Unit tests: one binary a module. Those of io modules link what they test.
-unit_io_objs := $(call obj,agent/io/config.c agent/io/store.c agent/io/log.c)
-$(B)/tests/unit/%_test: $(B)/tests/unit/%_test.o $(B)/libcore.a $(unit_io_objs)
+# Unit tests: one binary a module. Those of io modules link what they test, and its libraries.
+config_test_src := $(wildcard agent/io/config*.c agent/io/json*.c)
+httpd_test_src := $(wildcard agent/io/httpd*.c)
+log_test_src := agent/io/log.c
+probe_test_src := $(wildcard agent/io/probe*.c)
+store_test_src := $(wildcard agent/io/store*.c)
+config_test_libs := json-c
+httpd_test_libs := libmicrohttpd libuv
+probe_test_libs := libcurl libuv
+store_test_libs := sqlite3
+.SECONDEXPANSION:
+$(B)/tests/unit/%_test: $(B)/tests/unit/%_test.o $$(call obj,$$($$*_test_src)) $(B)/libcore.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(all_ldflags) $< $(filter %.o,$(filter-out $<,$^)) $(B)/libcore.a $$($(PKG_CONFIG) --libs cmocka json-c sqlite3) -lm -lpthread -o $@
+	$(Q)$(CC) $(all_ldflags) $^ $$($(PKG_CONFIG) --libs cmocka $($*_test_libs)) -lm -lpthread -o $@
 
 $(B)/tests/dataplane/%_test: $(B)/tests/dataplane/%_test.o $(call obj,$(dataplane_lib)) $(call obj,agent/io/maps.c agent/io/log.c) $(B)/libcore.a
 	$(call say,LD,$@)
