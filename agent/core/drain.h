@@ -15,7 +15,7 @@ struct drain {
 	uint64_t counted_ms; /* when `remaining` was counted; 0: not yet */
 	uint64_t first_ms;   /* when `first` was counted */
 	uint64_t remaining;  /* pinned connections */
-	uint64_t first;      /* remaining at the first full count, for the rate */
+	uint64_t first;      /* remaining at the highest full count, for the rate */
 	uint64_t settle_ms;  /* connections without a pin may still show up until then */
 };
 
@@ -24,7 +24,7 @@ struct drain {
  * idle are known only `idle_ms` after the start.
  */
 void drain_begin(struct drain *d, uint64_t now_ms, uint32_t timeout_ms, uint64_t idle_ms);
-/* Cancelled if it was running. */
+/* Cancelled if it was still counting (running, timeout). */
 void drain_cancel(struct drain *d, uint64_t now_ms);
 /*
  * A full count of pins. True if the state changed. Completed: a count of 0 taken after settle_ms or

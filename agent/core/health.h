@@ -39,8 +39,9 @@ struct check_result {
 
 struct health {
 	enum health_state state;
-	bool absent; /* unhealthy because nobody is there: its connections are lost anyway */
+	bool absent; /* unhealthy, and unhealthy_threshold times in a row nobody was there */
 	uint32_t rise, fall; /* consecutive successes, failures */
+	uint32_t gone;       /* consecutive outcomes that mean that nobody is there */
 	uint64_t since_ms;   /* of the present state */
 	uint64_t next_ms;    /* when the next check is due */
 	uint64_t checks, failures;
@@ -48,8 +49,9 @@ struct health {
 };
 
 /*
- * A new backend: unknown, first check due between now_ms and now_ms + interval, spread by
- * `random` (any 32 random bits), so that checks of many backends do not come in herds.
+ * A new backend: unknown, first check due between now_ms and now_ms + fast interval, spread by
+ * `random` (any 32 random bits), so that checks of many backends do not come in herds. With
+ * CHECK_NONE it is healthy at once and for good.
  */
 void health_init(struct health *h, const struct health_check *c, uint64_t now_ms, uint32_t random);
 

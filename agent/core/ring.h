@@ -19,7 +19,7 @@ struct share {
 	uint16_t backend;
 	uint32_t version;    /* any number that is equal for backends of one version */
 	uint32_t version_bp; /* weight of its version, 0..10000; the same on all its backends */
-	uint32_t weight;     /* inside its version; 0: takes no slots */
+	uint32_t weight;     /* inside its version, 0..10000; 0: takes no slots */
 	bool leased;         /* its slots carry LEASED, and keep their base */
 	uint32_t slots;      /* out, by ring_quota */
 };
@@ -28,7 +28,8 @@ struct share {
  * Round the shares of a ring of `nslots` to whole slots: every backend and every version gets its
  * exact part rounded down or up (controlled rounding; largest remainder, ties by position), and
  * the sum is nslots. Versions without a backend of weight > 0 give their part to the others in
- * proportion. If nothing has weight, all slots are 0. Returns the number of slots handed out: nslots or 0.
+ * proportion. If nothing has weight, all slots are 0. Returns the number of slots handed out:
+ * nslots or 0. At most 65535 shares, one a backend.
  */
 uint32_t ring_quota(struct share *shares, size_t n, uint32_t nslots);
 
@@ -57,7 +58,8 @@ bool ring_assign(struct ring *r, uint32_t slot, uint16_t backend, bool leased,
 /*
  * Make the ring hold shares[].slots of each backend, reassigning exactly the surplus. Slots whose
  * base is in want of slots go back to it first (they need no pins). Backends not named in `shares`
- * hold 0. Also brings the LEASED flag of slots that stay in line with shares[].leased.
+ * hold 0, except that without anybody in want a surplus stays where it is. Also brings the LEASED
+ * flag of slots that stay in line with shares[].leased.
  * Returns the number of slots whose current backend changed.
  */
 uint32_t ring_rebalance(struct ring *r, const struct share *shares, size_t n,
@@ -80,8 +82,10 @@ uint32_t ring_bury(struct ring *r, uint16_t dead, uint16_t fallback, const struc
 
 /*
  * One idle timeout after a slot's last change its unpinned connections are either adopted or
- * gone: base = current, and the flags are CONSULT while `pinned` (one bit a slot) says that pins
- * remain, else none. LEASED and TRIAL slots do not settle. `pinned` NULL: unknown, keep CONSULT.
+ * gone: base = current, flags = CONSULT, and a later call removes CONSULT unless `pinned` (one bit
+ * a slot) says that pins remain. LEASED and TRIAL slots do not settle. `pinned` NULL: unknown, keep
+ * CONSULT. A slot gets new pins until the call that leaves it CONSULT, so `pinned` has to be of a
+ * sweep that began after the call before (else NULL) and took less than idle_ms.
  * Returns the number of words changed.
  */
 uint32_t ring_settle(struct ring *r, uint64_t idle_ms, const uint64_t *pinned,

@@ -31,7 +31,8 @@ struct candidate {
 /*
  * Fill in effective, alive and why. Returns true if the service is in panic: among active backends
  * with weight in versions with weight, whose health is known, fewer than panic_pct percent are
- * healthy. Then unhealthy ones are selected as if healthy; unknown ones never are.
+ * healthy. Then unhealthy ones are selected as if healthy, and all are alive; unknown ones are
+ * never selected. Without panic only an absent backend is not alive, whatever its admin state.
  */
 bool select_candidates(struct candidate *c, size_t n, uint32_t panic_pct);
 
