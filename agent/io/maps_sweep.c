@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Walking pins and handshakes. Whole arrays would count as resident memory, so they are mapped
+ * piece by piece. Packets change the same words meanwhile: a word is freed by compare-and-swap, and
+ * one that changed in between is left for the next round.
+ */
+#include "maps_internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PIECE_BYTES (1u << 20)
+
+struct piece {
+	void *base;
+	size_t len;
+	char *first; /* the wanted entry */
+};
+
+/* Entries [index, index + n) of an array; mapped pages begin where pages do. */
+static int piece_map(struct piece *p, int fd, size_t index, size_t n, size_t entry)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t from = index * entry, start = from / page * page;
+
+	p->len = from - start + n * entry;
+	p->base = mmap(NULL, p->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)start);
+	if (p->base == MAP_FAILED)
+		return -errno;
+	p->first = (char *)p->base + (from - start);
+	return 0;
+}
+
+/* Ticks from now until the pin ends, on the circle of 255; see bpf/pin.h for the same rule. */
+static bool pin_is_living(uint64_t pin, uint8_t now, uint8_t longest)
+{
+	unsigned left = (ZD_PIN_EXPIRY(pin) + (unsigned)ZD_PIN_TICKS - now) % ZD_PIN_TICKS;
+
+	return left && left <= longest;
+}
+
+static void sweep_words(uint64_t *words, size_t n, uint8_t now, uint8_t longest, maps_pin_fn fn,
+			void *arg)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint64_t pin = __atomic_load_n(&words[i], __ATOMIC_RELAXED);
+
+		if (!ZD_PIN_EXPIRY(pin))
+			continue;
+		if (!pin_is_living(pin, now, longest) &&
+		    __atomic_compare_exchange_n(&words[i], &pin, 0, false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			continue;
+		/* Living, or a packet was faster and `pin` is now what it left. */
+		if (ZD_PIN_EXPIRY(pin))
+			fn(arg, pin);
+	}
+}
+
+int maps_sweep_pins(struct maps *m, uint32_t *cursor, uint32_t buckets, uint64_t now_ns,
+		    maps_pin_fn fn, void *arg)
+{
+	uint32_t total = m->entries[MAP_PINS],
+		 per_piece = PIECE_BYTES / sizeof(struct zd_pin_bucket);
+	uint8_t now = ZD_PIN_TICK(now_ns), longest = m->settings.idle_ticks;
+
+	if (*cursor >= total)
+		*cursor = 0;
+	while (buckets && *cursor < total) {
+		uint32_t n = total - *cursor;
+		struct piece p;
+		int err;
+
+		n = n < buckets ? n : buckets;
+		n = n < per_piece ? n : per_piece;
+		err = piece_map(&p, m->map_fd[MAP_PINS], *cursor, n, sizeof(struct zd_pin_bucket));
+		if (err)
+			return err;
+		sweep_words((uint64_t *)(void *)p.first, (size_t)n * ZD_PINS_PER_BUCKET, now,
+			    longest, fn, arg);
+		munmap(p.base, p.len);
+		*cursor += n;
+		buckets -= n;
+	}
+	if (*cursor < total)
+		return 0;
+	*cursor = 0;
+	return 1;
+}
+
+uint32_t maps_pin_buckets(const struct maps *m)
+{
+	return m->entries[MAP_PINS];
+}
+
+static void sweep_cells(struct zd_birth *cells, size_t n, uint64_t now_ns,
+			void (*fn)(void *arg, uint16_t backend), void *arg)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint32_t syn = ZD_BIRTH_SYN;
+		uint64_t born;
+		uint16_t backend;
+
+		if (__atomic_load_n(&cells[i].state, __ATOMIC_ACQUIRE) != ZD_BIRTH_SYN)
+			continue;
+		born = __atomic_load_n((uint64_t *)(void *)&cells[i].born_ns, __ATOMIC_RELAXED);
+		backend = __atomic_load_n(&cells[i].backend, __ATOMIC_RELAXED);
+		if (now_ns < born || now_ns - born < ZD_BIRTH_TIMEOUT_NS)
+			continue;
+		if (__atomic_compare_exchange_n(&cells[i].state, &syn, ZD_BIRTH_FREE, false,
+						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			fn(arg, backend);
+	}
+}
+
+int maps_sweep_births(struct maps *m, uint64_t now_ns, void (*fn)(void *arg, uint16_t backend),
+		      void *arg)
+{
+	uint32_t total = m->entries[MAP_BIRTHS], per_piece = PIECE_BYTES / sizeof(struct zd_birth);
+
+	for (uint32_t at = 0; at < total; at += per_piece) {
+		uint32_t n = total - at < per_piece ? total - at : per_piece;
+		struct piece p;
+		int err = piece_map(&p, m->map_fd[MAP_BIRTHS], at, n, sizeof(struct zd_birth));
+
+		if (err)
+			return err;
+		sweep_cells((struct zd_birth *)(void *)p.first, n, now_ns, fn, arg);
+		munmap(p.base, p.len);
+	}
+	return 0;
+}
