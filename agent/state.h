@@ -55,6 +55,7 @@ struct backend_rt {
 
 	uint64_t pins;                  /* at the last full sweep */
 	uint64_t count[ZD_BC_MAX];      /* at the last read */
+	uint64_t unanswered_swept;      /* handshakes the agent itself gave up on */
 	uint64_t connections_at_change; /* when the service's shares last changed */
 };
 
@@ -71,6 +72,7 @@ struct deploy_rt {
 	struct deploy deploy;
 	uint64_t started_unix_ms, ended_unix_ms;
 	uint32_t rollback_us;
+	uint64_t saved_ms;  /* progress last written */
 	uint16_t *snapshot; /* ring of before, nslots entries; NULL once it is over */
 	uint64_t canary_base[ZD_BC_MAX], stable_base[ZD_BC_MAX]; /* counters at the last look */
 };
@@ -91,11 +93,13 @@ struct service_rt {
 	size_t nbackends;
 
 	bool panic;
-	bool ready;               /* every backend had its first answer */
-	struct deploy_rt *deploy; /* running one, or NULL */
-	uint64_t revision;        /* counts changes of the ring */
+	bool ready;                 /* every backend had its first answer */
+	struct deploy_rt *deploy;   /* running one, or NULL */
+	struct deploy_rt *previous; /* the last one that ended since the agent started, or NULL */
+	uint64_t revision;          /* counts changes of the ring */
 	uint64_t changed_unix_ms;
 	uint32_t moved_slots; /* by the last change */
+	uint64_t *pinned;     /* one bit a slot, while a sweep runs */
 	bool ring_dirty;      /* not yet in the store */
 };
 
@@ -136,9 +140,14 @@ struct control {
 	uint64_t sweep_started_ms, sweep_ended_ms;
 	uint32_t *sweep_pins; /* per backend id */
 	uint64_t pins_total;
+	uint64_t births_swept_ms, births_quiet_ms, births_seen;
+	bool links_due, resolve_due;
 
 	uv_timer_t fast, slow;
 	uv_poll_t netlink_poll;
+	bool timers_started;
+	int open_handles; /* of the three above, while stopping */
+	uint64_t slow_ticks;
 };
 
 #endif

@@ -35,12 +35,13 @@ struct deploy {
 	struct strategy strategy;
 	enum deploy_status status;
 	bool paused;
-	uint32_t step;       /* index of the step in force, valid while rolling */
-	uint32_t weight_bp;  /* of `to` */
-	uint64_t elapsed_ms; /* in this step, pauses not counted */
-	uint64_t total_ms;   /* since the start, pauses not counted */
-	uint64_t last_ms;    /* when elapsed_ms was last brought forward */
-	uint64_t look_ms;    /* elapsed total at the last look */
+	uint32_t step;        /* index of the step in force, valid while rolling */
+	uint32_t weight_bp;   /* of `to` */
+	uint64_t elapsed_ms;  /* in this step, pauses not counted */
+	uint64_t total_ms;    /* since the start, pauses not counted */
+	uint64_t last_ms;     /* when elapsed_ms was last brought forward */
+	uint64_t look_ms;    /* elapsed_ms at the last look for moving on; 0: none in this step */
+	uint64_t step_base_n; /* canary connections seen before this step */
 	struct verdict verdict;
 	char reason[DEPLOY_REASON_LEN]; /* of the last decision */
 };

@@ -27,6 +27,7 @@ struct maps_options {
 	uint32_t max_pins;                   /* rounded up to whole power-of-two buckets */
 	uint8_t hash_seed[16];
 	uint32_t idle_ms, syn_ms, fin_ms;
+	bool replace; /* put this binary's programs in place even of equal ones */
 };
 
 /*

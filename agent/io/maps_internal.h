@@ -22,6 +22,7 @@ enum map_id {
 struct maps {
 	char pin_dir[MODEL_PATH_LEN];
 	bool adopted;
+	bool replace;
 	struct zd_settings settings;
 	uint32_t entries[MAP_COUNT];
 	int map_fd[MAP_COUNT];

@@ -234,7 +234,8 @@ static bool keep_programs(struct maps *m, const struct zd_settings *have)
 {
 	int xdp = pinfs_get(m->pin_dir, PIN_PROGS, "xdp");
 	int tc = pinfs_get(m->pin_dir, PIN_PROGS, "tc");
-	bool keep = xdp >= 0 && tc >= 0 && memcmp(have, &m->settings, sizeof(*have)) == 0 &&
+	bool keep = !m->replace && xdp >= 0 && tc >= 0 &&
+		    memcmp(have, &m->settings, sizeof(*have)) == 0 &&
 		    same_program(m->xdp_fd, xdp) && same_program(m->tc_fd, tc);
 	int drop_xdp = keep ? m->xdp_fd : xdp, drop_tc = keep ? m->tc_fd : tc;
 
@@ -388,6 +389,7 @@ int maps_open(struct maps **ret, const struct maps_options *o, struct diag *d)
 		err = -ENOMEM;
 		goto out;
 	}
+	m->replace = o->replace;
 	settings_choose(m, o);
 	err = open_all(m, skel, d);
 	if (err)

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Health checks: when one is due, start it; what it found, let rise and fall decide on. */
+#include <string.h>
+
+#include "control_internal.h"
+#include "io/log.h"
+#include "io/probe.h"
+
+static const struct health_check *check_of(const struct backend_rt *b)
+{
+	return &b->service->cfg->policy.check;
+}
+
+void checks_init(struct backend_rt *b, bool presumed_healthy)
+{
+	checks_stop(b);
+	health_init(&b->health, check_of(b), control_now_ms(), control_random());
+	if (presumed_healthy || check_of(b)->type == CHECK_NONE)
+		b->health.state = HEALTH_HEALTHY;
+}
+
+void checks_stop(struct backend_rt *b)
+{
+	if (b->probe)
+		probe_cancel(b->probe);
+	b->probe = NULL;
+}
+
+/* Ready once every backend had its first answer. */
+static void update_ready(struct service_rt *s)
+{
+	bool ready = true;
+
+	for (size_t i = 0; i < s->nbackends; i++) {
+		const struct backend_rt *b = s->backends[i];
+
+		ready &= b->removed || b->health.state != HEALTH_UNKNOWN;
+	}
+	if (ready && !s->ready)
+		log_info("service ready service=%s", s->cfg->name);
+	s->ready |= ready;
+}
+
+static void on_result(void *arg, const struct check_result *r)
+{
+	struct backend_rt *b = arg;
+	struct service_rt *s = b->service;
+	char text[ENDPOINT_TEXT_LEN];
+
+	b->probe = NULL;
+	if (!health_record(&b->health, check_of(b), r, control_random()))
+		return;
+	control_event(s->control, "health", s->cfg->name, endpoint_text(&b->ep, text),
+		      "backend %s of version %s is %s (%s after %u us)", text, b->version,
+		      health_state_name(b->health.state), check_outcome_name(r->outcome),
+		      r->duration_us);
+	traffic_refresh(s);
+	update_ready(s);
+}
+
+static void start_due(struct backend_rt *b, uint64_t now_ms)
+{
+	const struct health_check *c = check_of(b);
+
+	if (b->probe || c->type == CHECK_NONE || now_ms < b->health.next_ms)
+		return;
+	b->probe = probe_start(b->service->control->prober, &b->ep, c, on_result, b);
+	/* Without descriptors or memory the check is made up for after a whole interval. */
+	b->health.next_ms = now_ms + c->interval_ms;
+	if (!b->probe)
+		log_warn("health check not started backend=%u: out of memory or descriptors",
+			 b->id);
+}
+
+void checks_tick(struct control *c, uint64_t now_ms)
+{
+	for (size_t i = 0; i < c->nservices; i++) {
+		struct service_rt *s = c->services[i];
+
+		for (size_t k = 0; k < s->nbackends; k++)
+			start_due(s->backends[k], now_ms);
+		if (!s->ready)
+			update_ready(s);
+	}
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the parts of control know of each other:
+ *
+ *   control.c  start, stop, timers, events     objects.c  model and store -> run-time objects
+ *   reload.c   a new configuration
+ *   links.c    interfaces, VIPs, next hops     checks.c   health checks
+ *   traffic.c  selection -> ring -> maps       sweep.c    pins, settling, drains
+ *   versions.c weights, versions at run time       rollout.c  deployments
+ */
+#ifndef ZDDLB_CONTROL_INTERNAL_H
+#define ZDDLB_CONTROL_INTERNAL_H
+
+#include "control.h"
+
+uint64_t control_now_ms(void); /* CLOCK_MONOTONIC */
+uint64_t control_now_ns(void);
+uint64_t control_unix_ms(void);
+uint32_t control_random(void);
+/* A failed write of state: words into store_problem and `d`, undoes an open transaction. Returns err. */
+int control_store_failed(struct control *c, int err, const char *what, struct diag *d);
+void control_store_ok(struct control *c);
+
+/* objects.c */
+int objects_build(struct control *c, struct diag *d); /* at start, from model and store */
+void objects_free(struct control *c);
+int objects_add_service(struct control *c, struct service *cfg, struct diag *d);
+void objects_drop_service(struct control *c, struct service_rt *s);
+/* Bring versions and backends in line with s->cfg: new ones are made, those gone drain. */
+int objects_sync_service(struct service_rt *s);
+struct backend_rt *objects_backend(const struct service_rt *s, const char *version,
+				   const struct endpoint *ep);
+/* A removed backend that nothing refers to any more. */
+void objects_forget_backend(struct backend_rt *b);
+int objects_put_version(struct control *c, const struct service_rt *s, const struct version_rt *v);
+int objects_put_backend(struct control *c, const struct backend_rt *b);
+
+/* reload.c */
+/* Replace the model by `next` (taken over on success) as one revision, or change nothing. */
+int reload_apply(struct control *c, struct model *next, bool dry_run, char **ret_changes,
+		 struct diag *d);
+
+/* traffic.c */
+/* Make s->ring and s->mapped ready; take over what packets see, or else what is stored. */
+int traffic_open(struct service_rt *s, bool adopted, struct diag *d);
+void traffic_close(struct service_rt *s);
+int traffic_publish_service(struct service_rt *s);
+int traffic_publish_backend(struct backend_rt *b);
+/* Recompute selection and ring from all states; store the words that differ. */
+void traffic_refresh(struct service_rt *s);
+/* Put back the ring of before, as far as its backends live, then refresh. */
+void traffic_restore(struct service_rt *s, const uint16_t *snapshot);
+void traffic_store_words(struct service_rt *s);
+void traffic_save_ring(struct service_rt *s);
+void traffic_read_counters(struct service_rt *s);
+/* Would this backend leaving active state leave the service without one to select? */
+bool traffic_is_last(const struct backend_rt *b);
+
+/* links.c */
+int links_build(struct control *c, struct diag *d);
+void links_refresh(struct control *c); /* attach what is not attached, VIP addresses */
+void links_changed(void *control, enum netlink_change change, const char *ifname, bool up);
+void links_resolve(struct backend_rt *b); /* next hop; publishes if it changed */
+void links_tick(struct control *c);
+int links_publish_vips(struct control *c); /* maps hold exactly the model's VIPs afterwards */
+void links_free(struct control *c);
+
+/* checks.c */
+void checks_init(struct backend_rt *b, bool presumed_healthy);
+void checks_tick(struct control *c, uint64_t now_ms);
+void checks_stop(struct backend_rt *b);
+
+/* versions.c */
+int versions_put_all(struct service_rt *s); /* weights in force -> store */
+
+/* rollout.c */
+int rollout_build(struct control *c, struct diag *d); /* at start: running deployments */
+void rollout_tick(struct control *c, uint64_t now_ms);
+void rollout_free(struct deploy_rt *d);
+struct version_rt *rollout_canary(const struct service_rt *s); /* `to` of the running one */
+
+/* sweep.c */
+void sweep_tick(struct control *c, uint64_t now_ms);
+void sweep_births(struct control *c, uint64_t now_ns);
+
+#endif
