@@ -411,9 +411,9 @@ zddlb() { "$BUILD/zddlb" --socket "$RUN/zddlb.sock" "$@"; }
 is_ready() { [ "$(api /readyz -o /dev/null -w '%{http_code}')" = 200 ]; }
 agent_lives() { [ -n "$AGENT" ] && kill -0 "$AGENT" 2>/dev/null; }
 
-# start_agent [VERB]: run (or upgrade) until it is ready.
+# Runs when this returns, and is ready.
 start_agent() {
-	spawn agent.log lb "$BUILD/zddlbd" "${1:-run}" --config "$RUN/zddlb.json"
+	spawn agent.log lb "$BUILD/zddlbd" run --config "$RUN/zddlb.json"
 	AGENT=$SPAWNED
 	if ! wait_for 10 agent_is_ready_or_gone || ! agent_lives; then
 		note "the agent did not become ready; its log:" "$(tail -n 30 "$RUN/agent.log")"
@@ -424,6 +424,8 @@ agent_is_ready_or_gone() { ! agent_lives || is_ready; }
 
 stop_agent() { stop "$AGENT" TERM; AGENT=; }
 kill_agent() { stop "$AGENT" KILL; AGENT=; }
+# The running agent stays; its data plane gets the program of this binary.
+upgrade_agent() { in_ns lb "$BUILD/zddlbd" upgrade --config "$RUN/zddlb.json"; }
 unload_agent() { in_ns lb "$BUILD/zddlbd" unload --config "$RUN/zddlb.json" >> "$RUN/agent.log" 2>&1; }
 
 # Clients
@@ -451,7 +453,36 @@ conns_bg() {
 		--status "$RUN/$name.status" "$@"
 }
 
+# counts REPORT VERSION: how many connections backends called VERSION or VERSION-* answered.
+counts() {
+	jq --arg v "$2" '[.backends | to_entries[] | select(.key == $v or (.key | startswith($v + "-"))) | .value] |
+		add // 0' <<< "$1"
+}
+
+# share_is NAME GOT TOTAL PERCENT: within 4.5 standard deviations of a binomial share and one slot.
+share_is() {
+	local verdict
+	verdict=$(awk -v k="$2" -v n="$3" -v p="$4" 'BEGIN {
+		p /= 100; d = k - n * p; if (d < 0) d = -d
+		bound = 4.5 * sqrt(n * p * (1 - p)) + n / 16384 + 1
+		printf "%s: %d of %d (%.3f %%), wanted %.3f %%, %.1f off, bound %.1f", d <= bound ? "ok" : "no", k, n, 100 * k / n, 100 * p, d, bound
+	}')
+	if [ "${verdict%%:*}" = ok ]; then pass "$1"; else fail "$1" "$verdict"; fi
+}
+
 # Deployments
+
+# start_deploy SERVICE TO [STRATEGY]: sets $DEPLOY to its id.
+start_deploy() {
+	local json
+	json=$(api /api/v1/admin/deployment/start \
+		-d "{\"serviceName\":\"$1\",\"toVersion\":\"$2\",\"strategy\":\"${3:-canary}\"}")
+	DEPLOY=$(jq -r '.id // .deployment.id // empty' <<< "$json")
+	[ -n "$DEPLOY" ] || { note "deployment not started: $json"; return 1; }
+}
+verb() { api "/api/v1/admin/deployment/$1/$2" -f -X POST -d '{}'; }
+weight_is() { [ "$(api "/api/v1/services/$1/weights" | jq -r ".weights.\"$2\" // .\"$2\"")" = "$3" ]; }
+health_is() { api "/api/v1/services/$1/backends" | jq -e --arg a "$2" --arg h "$3" '(.backends? // .)[] | select(.address == $a) | .health == $h'; }
 
 deploy() { api "/api/v1/admin/deployment/$1"; }
 deploy_field() { deploy "$1" | jq -r ".$2 // .deployment.$2 // empty"; }
