@@ -109,7 +109,7 @@ check-layers: $(B)/libcore.a
 
 # Unit tests: one binary a module. Those of io modules link what they test, and its libraries.
 config_test_src := $(wildcard agent/io/config*.c agent/io/json*.c)
-httpd_test_src := $(wildcard agent/io/httpd*.c)
+httpd_test_src := $(wildcard agent/io/httpd*.c) agent/io/log.c
 log_test_src := agent/io/log.c
 probe_test_src := $(wildcard agent/io/probe*.c)
 store_test_src := $(wildcard agent/io/store*.c)
