@@ -6,6 +6,7 @@
 #include "probe.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 #include <zddlb/version.h>
 
+/* What is read of an answer. */
 #define BODY_LIMIT    (64u * 1024)
 #define HEADER_LIMIT  (64u * 1024)
 #define RECEIVE_BYTES 4096L /* of buffer a probe; bodies are thrown away */
@@ -50,6 +52,7 @@ struct watch {
 	uv_poll_t poll;
 	struct prober *prober;
 	curl_socket_t fd;
+	int events; /* UV_READABLE, UV_WRITABLE */
 };
 
 LIST_HEAD(probe_list, probe);
@@ -102,8 +105,14 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 	struct prober *p = w->prober;
 	int running, what = 0;
 
-	if (status < 0)
-		what = CURL_CSELECT_ERR;
+	/*
+	 * The loop stops watching a socket that has an error pending. There may be an answer before
+	 * the error: let curl read both.
+	 */
+	if (status < 0) {
+		uv_poll_start(&w->poll, w->events, on_ready);
+		events = UV_READABLE | UV_WRITABLE;
+	}
 	if (events & UV_READABLE)
 		what |= CURL_CSELECT_IN;
 	if (events & UV_WRITABLE)
@@ -146,7 +155,6 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
 {
 	struct prober *p = arg;
 	struct watch *w = known;
-	int events = 0;
 
 	(void)easy;
 	if (what == CURL_POLL_REMOVE) {
@@ -159,11 +167,9 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
 	if (!w)
 		return -1;
 
-	if (what & CURL_POLL_IN)
-		events |= UV_READABLE;
-	if (what & CURL_POLL_OUT)
-		events |= UV_WRITABLE;
-	return uv_poll_start(&w->poll, events, on_ready) ? -1 : 0;
+	w->events =
+		(what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
+	return uv_poll_start(&w->poll, w->events, on_ready) ? -1 : 0;
 }
 
 static int set_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -194,6 +200,12 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	return fd;
 }
 
+static bool status_fits(const struct probe *probe, long status)
+{
+	return status >= probe->status_min && status <= probe->status_max;
+}
+
+/* 0 ends the transfer. */
 static size_t take_header(char *line, size_t size, size_t n, void *arg)
 {
 	struct probe *probe = arg;
@@ -207,7 +219,7 @@ static size_t take_header(char *line, size_t size, size_t n, void *arg)
 		curl_easy_getinfo(probe->easy, CURLINFO_RESPONSE_CODE, &status);
 		probe->answered = status >= 200;
 	}
-	return n;
+	return probe->answered && !status_fits(probe, status) ? 0 : n;
 }
 
 static size_t take_body(char *data, size_t size, size_t n, void *arg)
@@ -301,7 +313,7 @@ static enum check_outcome outcome_of(const struct probe *probe, CURLcode code, l
 {
 	if (probe->tcp && code == CURLE_OK)
 		return met_itself(probe->easy) ? CHECK_CONNECT_REFUSED : CHECK_OK;
-	if (probe->answered && (status < probe->status_min || status > probe->status_max))
+	if (probe->answered && !status_fits(probe, status))
 		return CHECK_STATUS;
 	if (code == CURLE_OK)
 		return probe->answered ? CHECK_OK : CHECK_RESET;
@@ -383,11 +395,20 @@ static struct probe *probe_get(struct prober *p)
 	return probe;
 }
 
+/* A handle keeps its last errno for good; the next failure may have none of its own. */
+static long last_errno(const struct probe *probe)
+{
+	long err = 0;
+
+	curl_easy_getinfo(probe->easy, CURLINFO_OS_ERRNO, &err);
+	return err;
+}
+
 static void probe_put(struct probe *probe)
 {
 	struct prober *p = probe->prober;
 
-	if (!p->multi || p->nidle == POOL_LIMIT) {
+	if (!p->multi || p->nidle == POOL_LIMIT || last_errno(probe)) {
 		probe_free(probe);
 		return;
 	}
@@ -458,6 +479,20 @@ static int probe_try(struct probe *probe)
 	return curl_multi_add_handle(probe->prober->multi, probe->easy) ? -ENOMEM : 0;
 }
 
+static int probe_try_again(struct probe *probe)
+{
+	CURL *fresh;
+
+	if (last_errno(probe)) {
+		fresh = curl_easy_duphandle(probe->easy);
+		if (!fresh)
+			return -ENOMEM;
+		curl_easy_cleanup(probe->easy);
+		probe->easy = fresh;
+	}
+	return probe_try(probe);
+}
+
 static bool wants_retry(struct probe *probe, const struct check_result *r)
 {
 	if (r->outcome == CHECK_OK || !probe->retries || now_us() + 1000 >= probe->deadline_us)
@@ -473,11 +508,11 @@ static void probe_done(struct probe *probe, CURLcode code)
 	struct check_result r = result_of(probe, code);
 
 	/* A repeated try had less than the full time: that it ran out of it says nothing new. */
-	if (probe->failed && code == CURLE_OPERATION_TIMEDOUT && r.outcome != CHECK_STATUS)
+	if (probe->failed && code == CURLE_OPERATION_TIMEDOUT)
 		r = probe->last;
 
 	curl_multi_remove_handle(probe->prober->multi, probe->easy);
-	if (wants_retry(probe, &r) && !probe_try(probe))
+	if (wants_retry(probe, &r) && !probe_try_again(probe))
 		return;
 
 	LIST_REMOVE(probe, link);
