@@ -75,6 +75,17 @@
 /* 1..255, never 0. The same formula runs in both worlds. */
 #define ZD_PIN_TICK(monotonic_ns) ((__u8)(((monotonic_ns) >> ZD_PIN_TICK_SHIFT) % ZD_PIN_TICKS + 1))
 
+/*
+ * Ticks from `tick` until the pin ends, on the circle; 0: it has ended. A word is living while that
+ * is 1..longest + 1, `longest` being the longest duration in use: one more, because another CPU, or
+ * the packet behind a sweeper's back, may have entered the next tick already.
+ */
+#define ZD_PIN_LEFT(word, tick)                                                                    \
+	(((__u32)ZD_PIN_EXPIRY(word) + ZD_PIN_TICKS - (__u32)(tick)) % ZD_PIN_TICKS)
+#define ZD_PIN_IS_LIVING(word, tick, longest)                                                      \
+	(ZD_PIN_EXPIRY(word) && ZD_PIN_LEFT(word, tick) &&                                         \
+	 ZD_PIN_LEFT(word, tick) <= (__u32)(longest) + 1)
+
 enum zd_pin_state {
 	ZD_PIN_EMBRYONIC = 0, /* no packet since the SYN */
 	ZD_PIN_ESTABLISHED = 1,
@@ -146,6 +157,7 @@ enum zd_birth_state {
 	ZD_BIRTH_FREE = 0,
 	ZD_BIRTH_SYN = 1,      /* SYN forwarded, no answer yet */
 	ZD_BIRTH_ANSWERED = 2, /* SYN-ACK seen */
+	ZD_BIRTH_CLAIMED = 3,  /* being written by a packet: leave it alone */
 };
 struct zd_birth {
 	__u64 flow;    /* keyed hash of the flow */
@@ -197,12 +209,13 @@ enum zd_event {
 	ZD_EV_PIN_EVICTED,         /* a living pin made room for another */
 	ZD_EV_BIRTH_SKIPPED,       /* handshake not observed: its cell was busy */
 	ZD_EV_LEASE_FALLBACK,      /* new connection sent to base: lease ran out or hold */
-	ZD_EV_DROP_TRUNCATED,      /* a header ends behind the end of the frame */
+	ZD_EV_DROP_TRUNCATED,      /* a header lies about its length, or ends behind the frame */
 	ZD_EV_DROP_FRAGMENT,       /* IP fragment to a VIP */
 	ZD_EV_DROP_NO_BACKEND,     /* the slot names no usable backend */
 	ZD_EV_DROP_TTL,            /* TTL or hop limit ran out here */
 	ZD_EV_DROP_NO_ROUTE,       /* no route or neighbour for the way out */
-	ZD_EV_DROP_FORWARDING_OFF, /* ip_forward is off on the interface it came in */
+	ZD_EV_DROP_FORWARDING_OFF, /* ip_forward is off on the interface it came in; replies are
+				    * left to the kernel, which delivers its own and drops the rest */
 	ZD_EV_DROP_TOO_BIG,        /* larger than the MTU of the way out */
 	ZD_EV_DROP_REWRITE,        /* the kernel refused the rewrite */
 	ZD_EV_MAX

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Bytes -> struct zd_pkt. Every bounds check on a frame lives here; no length field is believed
+ * before it was compared with the frame. What later steps need is copied out, because helpers of
+ * TC invalidate pointers into the packet.
+ */
+#ifndef ZDDLB_BPF_PARSE_H
+#define ZDDLB_BPF_PARSE_H
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+
+#include "ctx.h"
+#include "maps.h"
+
+/* TCP headers must begin within so many bytes; longer chains are nobody's traffic. */
+#define ZD_HEADERS_MAX     512
+#define ZD_EXT_HEADERS_MAX 6
+#define ZD_HEADERS_V4      (ETH_HLEN + 60 + sizeof(struct tcphdr))
+
+#define ZD_IP_MF     0x2000
+#define ZD_IP_OFFSET 0x1fff
+
+#define ZD_TCP_FIN 0x01
+#define ZD_TCP_SYN 0x02
+#define ZD_TCP_RST 0x04
+#define ZD_TCP_ACK 0x10
+
+struct zd_pkt {
+	struct ethhdr *eth; /* valid until the first helper that may move the packet */
+	void *l3;
+	struct tcphdr *tcp;
+	struct zd_endpoint from, to;
+	__u64 hash;   /* of the flow as the client sees it */
+	__u32 l4;     /* offset of the TCP header */
+	__u32 len;    /* of the frame */
+	__u32 l3_len; /* by its header, checked against the frame */
+	__u32 seq;
+	__u8 tcp_flags;
+	__u8 ttl;
+	__u8 tos;
+	bool v6;
+};
+
+enum zd_parsed {
+	ZD_PARSED_TCP,
+	ZD_PARSED_FOREIGN,  /* not for us, whatever it is */
+	ZD_PARSED_FRAGMENT, /* addresses known, ports not (or of no use) */
+	ZD_PARSED_BAD,      /* addresses known, the rest is truncated or lies */
+};
+
+/* Any bit of the TCP header's flags byte, without the bit-field's help. */
+static __always_inline __u8 zd_tcp_flags(const struct tcphdr *tcp)
+{
+	return ((const __u8 *)tcp)[13];
+}
+
+static __always_inline bool zd_is_syn(const struct zd_pkt *p)
+{
+	return (p->tcp_flags & (ZD_TCP_SYN | ZD_TCP_ACK)) == ZD_TCP_SYN;
+}
+
+/* TC: headers may lie outside the linear part. False: the kernel could not make them linear. */
+static __always_inline bool zd_linearize(const struct zd_ctx *c, __u32 want)
+{
+	if (want > c->skb->len)
+		want = c->skb->len;
+	if (zd_data(c) + want <= zd_data_end(c))
+		return true;
+	return bpf_skb_pull_data(c->skb, want) == 0;
+}
+
+static __always_inline bool zd_has_extensions(const struct zd_ctx *c)
+{
+	struct ethhdr *eth = zd_data(c);
+	struct ipv6hdr *ip6 = (void *)(eth + 1);
+
+	return (void *)(ip6 + 1) <= zd_data_end(c) && eth->h_proto == bpf_htons(ETH_P_IPV6) &&
+	       ip6->nexthdr != IPPROTO_TCP;
+}
+
+static __always_inline enum zd_parsed zd_parse_tcp(struct zd_pkt *p, void *end, __u32 l3_end)
+{
+	struct tcphdr *tcp = p->tcp;
+
+	if ((void *)(tcp + 1) > end)
+		return ZD_PARSED_BAD;
+	if (tcp->doff < sizeof(*tcp) / 4 || p->l4 + tcp->doff * 4 > l3_end)
+		return ZD_PARSED_BAD;
+	p->from.port = tcp->source;
+	p->to.port = tcp->dest;
+	p->from.proto = p->to.proto = IPPROTO_TCP;
+	p->tcp_flags = zd_tcp_flags(tcp);
+	p->seq = bpf_ntohl(tcp->seq);
+	return ZD_PARSED_TCP;
+}
+
+static __always_inline void zd_map_v4(struct zd_endpoint *e, __be32 addr)
+{
+	__u32 *w = (__u32 *)e->addr;
+
+	w[0] = w[1] = 0;
+	w[2] = bpf_htonl(0xffff);
+	w[3] = addr;
+}
+
+static __always_inline enum zd_parsed zd_parse_v4(const struct zd_ctx *c, struct zd_pkt *p,
+						  void *end)
+{
+	struct iphdr *ip = p->l3;
+	__u32 header;
+
+	if ((void *)(ip + 1) > end || ip->version != 4)
+		return ZD_PARSED_FOREIGN;
+	zd_map_v4(&p->from, ip->saddr);
+	zd_map_v4(&p->to, ip->daddr);
+	if (ip->protocol != IPPROTO_TCP)
+		return ZD_PARSED_FOREIGN;
+	if (ip->frag_off & bpf_htons(ZD_IP_MF | ZD_IP_OFFSET))
+		return ZD_PARSED_FRAGMENT;
+	header = ip->ihl * 4;
+	p->ttl = ip->ttl;
+	p->tos = ip->tos;
+	p->l3_len = bpf_ntohs(ip->tot_len);
+	/* A packet merged by GRO may be too large for its own length field. */
+	if (c->hook == ZD_HOOK_TC && !p->l3_len && c->skb->gso_segs)
+		p->l3_len = p->len - ETH_HLEN;
+	if (header < sizeof(*ip) || header > p->l3_len || p->l3_len > p->len - ETH_HLEN)
+		return ZD_PARSED_BAD;
+	p->l4 = ETH_HLEN + header;
+	p->tcp = p->l3 + header;
+	return zd_parse_tcp(p, end, ETH_HLEN + p->l3_len);
+}
+
+/* What hop-by-hop, routing, destination options and fragment headers have in common. */
+struct zd_ext_header {
+	__u8 next, len, type, segments_left;
+	__u8 rest[4];
+};
+
+/* Walk to the TCP header. ZD_PARSED_TCP: p->l4 and p->tcp are set. */
+static __always_inline enum zd_parsed zd_skip_extensions(struct zd_pkt *p, void *end, __u8 next)
+{
+	__u32 off = sizeof(struct ipv6hdr);
+
+	for (int i = 0; i <= ZD_EXT_HEADERS_MAX; i++) {
+		struct zd_ext_header *h = p->l3 + off;
+
+		if (next == IPPROTO_TCP) {
+			p->l4 = ETH_HLEN + off;
+			p->tcp = (void *)h;
+			return ZD_PARSED_TCP;
+		}
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
+		    next != IPPROTO_FRAGMENT)
+			return ZD_PARSED_FOREIGN;
+		if ((void *)(h + 1) > end)
+			return ZD_PARSED_BAD;
+		if (next == IPPROTO_FRAGMENT)
+			return h->next == IPPROTO_UDP || h->next == IPPROTO_ICMPV6
+				       ? ZD_PARSED_FOREIGN
+				       : ZD_PARSED_FRAGMENT;
+		/* On its way through us to somewhere else: source routing is the kernel's affair. */
+		if (next == IPPROTO_ROUTING && h->segments_left)
+			return ZD_PARSED_FOREIGN;
+		next = h->next;
+		off += (h->len + 1) * 8;
+		if (off > ZD_HEADERS_MAX - ETH_HLEN - sizeof(struct tcphdr))
+			return ZD_PARSED_BAD;
+	}
+	return ZD_PARSED_BAD;
+}
+
+static __always_inline enum zd_parsed zd_parse_v6(const struct zd_ctx *c, struct zd_pkt *p,
+						  void *end)
+{
+	struct ipv6hdr *ip6 = p->l3;
+	enum zd_parsed parsed;
+
+	if ((void *)(ip6 + 1) > end || ip6->version != 6)
+		return ZD_PARSED_FOREIGN;
+	__builtin_memcpy(p->from.addr, &ip6->saddr, sizeof(p->from.addr));
+	__builtin_memcpy(p->to.addr, &ip6->daddr, sizeof(p->to.addr));
+	p->v6 = true;
+	p->ttl = ip6->hop_limit;
+	p->l3_len = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
+	if (c->hook == ZD_HOOK_TC && !ip6->payload_len && c->skb->gso_segs)
+		p->l3_len = p->len - ETH_HLEN;
+	if (zd_likely(ip6->nexthdr == IPPROTO_TCP)) {
+		p->l4 = ETH_HLEN + sizeof(*ip6);
+		p->tcp = (void *)(ip6 + 1);
+	} else {
+		parsed = zd_skip_extensions(p, end, ip6->nexthdr);
+		if (parsed != ZD_PARSED_TCP)
+			return parsed;
+	}
+	if (p->l3_len > p->len - ETH_HLEN)
+		return ZD_PARSED_BAD;
+	return zd_parse_tcp(p, end, ETH_HLEN + p->l3_len);
+}
+
+static __always_inline enum zd_parsed zd_parse(const struct zd_ctx *c, struct zd_pkt *p)
+{
+	void *end;
+
+	/* A tag the hardware took off: the frame belongs to a VLAN's own interface. */
+	if (c->hook == ZD_HOOK_TC && c->skb->vlan_present)
+		return ZD_PARSED_FOREIGN;
+	if (c->hook == ZD_HOOK_TC && !zd_linearize(c, ZD_HEADERS_V4))
+		return ZD_PARSED_FOREIGN;
+	if (c->hook == ZD_HOOK_TC && zd_has_extensions(c) && !zd_linearize(c, ZD_HEADERS_MAX))
+		return ZD_PARSED_FOREIGN;
+
+	p->eth = zd_data(c);
+	p->l3 = p->eth + 1;
+	p->len = zd_frame_len(c);
+	end = zd_data_end(c);
+	/* What was sent to many stations is not forwarded by one of them (RFC 1812, 5.3.4). */
+	if (p->l3 > end || p->eth->h_dest[0] & 1)
+		return ZD_PARSED_FOREIGN;
+	if (p->eth->h_proto == bpf_htons(ETH_P_IP))
+		return zd_parse_v4(c, p, end);
+	if (p->eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return zd_parse_v6(c, p, end);
+	return ZD_PARSED_FOREIGN;
+}
+
+#endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Pins: which backend a connection is tied to while its slot changes. A lookup reads one cache
+ * line. Every change is a compare-and-swap of one word; a swap that fails is tried a few times and
+ * then given up, which costs one packet's refresh, never a wrong word.
+ *
+ * When a word is living: ZD_PIN_IS_LIVING in abi.h. An ended word looks living again once the circle
+ * of ticks has come round to it, so the agent's sweep frees ended words long before.
+ */
+#ifndef ZDDLB_BPF_PIN_H
+#define ZDDLB_BPF_PIN_H
+
+#include "maps.h"
+#include "stats.h"
+
+#define ZD_PIN_TRIES 3
+
+static __always_inline __u32 zd_tick(void)
+{
+	return ZD_PIN_TICK(bpf_ktime_get_coarse_ns());
+}
+
+static __always_inline __u32 zd_longest_ticks(void)
+{
+	__u32 longest = zd_cfg.idle_ticks;
+
+	if (zd_cfg.syn_ticks > longest)
+		longest = zd_cfg.syn_ticks;
+	if (zd_cfg.fin_ticks > longest)
+		longest = zd_cfg.fin_ticks;
+	return longest;
+}
+
+static __always_inline __u32 zd_pin_ticks(enum zd_pin_state state)
+{
+	switch (state) {
+	case ZD_PIN_EMBRYONIC:
+		return zd_cfg.syn_ticks;
+	case ZD_PIN_CLOSING:
+		return zd_cfg.fin_ticks;
+	case ZD_PIN_ESTABLISHED:
+		break;
+	}
+	return zd_cfg.idle_ticks;
+}
+
+static __always_inline __u64 zd_pin_make(__u64 hash, __u32 backend, enum zd_pin_state state,
+					 __u32 tick)
+{
+	__u32 expiry = (tick - 1 + zd_pin_ticks(state)) % ZD_PIN_TICKS + 1;
+
+	return (hash & ZD_PIN_SIG_MASK) | (__u64)state << ZD_PIN_STATE_SHIFT |
+	       (__u64)(__u16)backend << ZD_PIN_BACKEND_SHIFT | expiry;
+}
+
+static __always_inline bool zd_pin_is_of(__u64 word, __u64 hash)
+{
+	return !((word ^ hash) & ZD_PIN_SIG_MASK);
+}
+
+static __always_inline struct zd_pin_bucket *zd_pin_bucket(__u64 hash)
+{
+	__u32 key = (__u32)hash & zd_cfg.pin_bucket_mask;
+
+	return bpf_map_lookup_elem(&pins, &key);
+}
+
+/* The living pin of a flow, and in *ret_seen what it said; NULL: not pinned. */
+static __always_inline __u64 *zd_pin_find(__u64 hash, __u32 tick, __u64 *ret_seen)
+{
+	struct zd_pin_bucket *b = zd_pin_bucket(hash);
+
+	if (!b)
+		return NULL;
+#pragma unroll
+	for (int i = 0; i < ZD_PINS_PER_BUCKET; i++) {
+		__u64 word = *(volatile __u64 *)&b->word[i];
+
+		if (zd_unlikely(zd_pin_is_of(word, hash)) &&
+		    ZD_PIN_IS_LIVING(word, tick, zd_longest_ticks())) {
+			*ret_seen = word;
+			return &b->word[i];
+		}
+	}
+	return NULL;
+}
+
+/* Where a new pin goes: the flow's own word, else a free or ended one, else the first to end. */
+static __always_inline __u64 *zd_pin_place(struct zd_pin_bucket *b, __u64 hash, __u32 tick,
+					   __u64 *ret_seen, bool *ret_evicts)
+{
+	__u32 longest = zd_longest_ticks(), least = ~0u;
+	__u64 *place = NULL;
+
+	for (int i = 0; i < ZD_PINS_PER_BUCKET; i++) {
+		__u64 word = *(volatile __u64 *)&b->word[i];
+		__u32 left = ZD_PIN_IS_LIVING(word, tick, longest) ? ZD_PIN_LEFT(word, tick) : 0;
+		bool own = zd_pin_is_of(word, hash) && ZD_PIN_EXPIRY(word);
+
+		if (own || left < least) {
+			place = &b->word[i];
+			*ret_seen = word;
+			*ret_evicts = left && !own;
+			least = left;
+		}
+		if (own)
+			break;
+	}
+	return place;
+}
+
+/* Insert or overwrite. */
+static __noinline int zd_pin_put(__u64 hash, __u32 backend, __u32 state)
+{
+	struct zd_pin_bucket *b = zd_pin_bucket(hash);
+	__u32 tick = zd_tick();
+	__u64 want = zd_pin_make(hash, backend, state, tick);
+
+	if (!b)
+		return 0;
+	for (int i = 0; i < ZD_PIN_TRIES; i++) {
+		bool evicts = false;
+		__u64 seen = 0, *place = zd_pin_place(b, hash, tick, &seen, &evicts);
+
+		if (!place)
+			return 0;
+		if (__sync_val_compare_and_swap(place, seen, want) != seen)
+			continue;
+		zd_count(ZD_EV_PIN_INSERTED);
+		if (evicts)
+			zd_count(ZD_EV_PIN_EVICTED);
+		return 1;
+	}
+	return 0;
+}
+
+static __noinline int zd_pin_delete(__u64 hash)
+{
+	struct zd_pin_bucket *b = zd_pin_bucket(hash);
+
+	if (!b)
+		return 0;
+	for (int i = 0; i < ZD_PINS_PER_BUCKET; i++) {
+		__u64 word = *(volatile __u64 *)&b->word[i];
+
+		if (zd_pin_is_of(word, hash) && ZD_PIN_EXPIRY(word))
+			__sync_val_compare_and_swap(&b->word[i], word, 0);
+	}
+	return 1;
+}
+
+/*
+ * What a packet that is no SYN makes of its pin. A closing one stays closing, but every packet gives
+ * it fin_ticks anew: a half-closed connection may still carry a long answer.
+ */
+static __always_inline __u64 zd_pin_touched(__u64 word, bool closes, __u32 tick)
+{
+	enum zd_pin_state state = closes || ZD_PIN_STATE(word) == ZD_PIN_CLOSING
+					  ? ZD_PIN_CLOSING
+					  : ZD_PIN_ESTABLISHED;
+
+	return zd_pin_make(word, ZD_PIN_BACKEND(word), state, tick);
+}
+
+/* Refresh a pin that was found; mostly it says the right thing already and nothing is written. */
+static __always_inline void zd_pin_touch(__u64 *place, __u64 seen, bool closes)
+{
+	__u32 tick = zd_tick();
+
+	for (int i = 0; i < ZD_PIN_TRIES; i++) {
+		__u64 want = zd_pin_touched(seen, closes, tick), now;
+
+		if (zd_likely(want == seen))
+			return;
+		now = __sync_val_compare_and_swap(place, seen, want);
+		if (now == seen)
+			return;
+		/* Another flow's by now, or a new connection of this one: leave it. */
+		if (!zd_pin_is_of(now, seen) || ZD_PIN_BACKEND(now) != ZD_PIN_BACKEND(seen))
+			return;
+		seen = now;
+	}
+}
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The packet path. A packet to a VIP is a request and gets a backend; a packet from a backend's
+ * endpoint is a reply and gets the VIP back; everything else passes untouched. Each step either
+ * ends the packet or enriches struct zd_pkt. Nothing is counted, pinned or rewritten before it is
+ * certain that this program sends the packet itself: XDP leaves a packet whose next hop is unknown
+ * to the TC program behind it, which must find it as it came.
+ */
+#include "ctx.h"
+#include "maps.h"
+#include "stats.h"
+#include "parse.h"
+#include "select.h"
+#include "birth.h"
+#include "forward.h"
+
+/* Addresses are known, the rest is of no use: ours by the address alone, or the kernel's. */
+static __always_inline enum zd_verdict zd_refuse(const struct zd_ctx *c, const struct zd_pkt *p,
+						 enum zd_event reason)
+{
+	struct zd_endpoint address = p->to;
+
+	address.port = 0;
+	address.proto = 0;
+	if (bpf_map_lookup_elem(&vips, &address))
+		return zd_drop(reason);
+	return zd_pass(c);
+}
+
+static __always_inline enum zd_verdict zd_request(const struct zd_ctx *c, struct zd_pkt *p,
+						  const struct zd_vip *vip)
+{
+	__u32 index = vip->service;
+	const struct zd_service *svc = bpf_map_lookup_elem(&services, &index);
+	struct zd_choice choice = {};
+	struct zd_hop hop = {};
+	struct zd_rewrite rw = {};
+	enum zd_verdict v;
+
+	if (!svc)
+		return zd_drop(ZD_EV_DROP_NO_BACKEND);
+	p->hash = zd_flow_hash(&p->from, &p->to, p->v6);
+	zd_choose(&choice, p, svc);
+	if (zd_unlikely(!choice.backend))
+		return zd_drop(ZD_EV_DROP_NO_BACKEND);
+	if (zd_unlikely(p->ttl <= 1))
+		return zd_drop(ZD_EV_DROP_TTL);
+	v = zd_hop_to_backend(c, p, &hop, choice.backend);
+	if (v != ZD_NEXT)
+		return v;
+
+	zd_pin_commit(&choice, p);
+	zd_count_request(c, p, choice.id);
+	rw.addr = choice.backend->addr;
+	rw.port = choice.backend->port;
+	return zd_forward(c, p, &rw, &hop);
+}
+
+static __always_inline enum zd_verdict zd_reply(const struct zd_ctx *c, struct zd_pkt *p,
+						const struct zd_reverse *r)
+{
+	struct zd_endpoint vip = { .port = r->port, .proto = IPPROTO_TCP };
+	struct zd_rewrite rw = { .addr = r->vip, .port = r->port, .source = true };
+	struct zd_hop hop = {};
+	enum zd_verdict v;
+
+	__builtin_memcpy(vip.addr, r->vip, sizeof(vip.addr));
+	v = zd_hop_find(c, p, &hop, &vip, &p->to, true);
+	if (v != ZD_NEXT)
+		return v;
+	if (zd_unlikely(p->ttl <= 1))
+		return zd_drop(ZD_EV_DROP_TTL);
+
+	zd_count_reply(c, p, r->backend, &vip);
+	return zd_forward(c, p, &rw, &hop);
+}
+
+static __always_inline enum zd_verdict zd_packet(const struct zd_ctx *c)
+{
+	struct zd_pkt p = {};
+	const struct zd_vip *vip;
+	const struct zd_reverse *r;
+
+	switch (zd_parse(c, &p)) {
+	case ZD_PARSED_TCP:
+		break;
+	case ZD_PARSED_FOREIGN:
+		return zd_pass(c);
+	case ZD_PARSED_FRAGMENT:
+		return zd_refuse(c, &p, ZD_EV_DROP_FRAGMENT);
+	case ZD_PARSED_BAD:
+		return zd_refuse(c, &p, ZD_EV_DROP_TRUNCATED);
+	}
+	vip = bpf_map_lookup_elem(&vips, &p.to);
+	if (vip)
+		return zd_request(c, &p, vip);
+	r = bpf_map_lookup_elem(&reverse, &p.from);
+	if (r)
+		return zd_reply(c, &p, r);
+	return zd_pass(c);
+}
+
+SEC("xdp")
+int zd_xdp(struct xdp_md *xdp)
+{
+	struct zd_ctx c = { .hook = ZD_HOOK_XDP, .xdp = xdp };
+
+	return zd_xdp_action(zd_packet(&c));
+}
+
+SEC("tc")
+int zd_tc(struct __sk_buff *skb)
+{
+	struct zd_ctx c = { .hook = ZD_HOOK_TC, .skb = skb };
+
+	return zd_tc_action(zd_packet(&c));
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
