@@ -17,6 +17,9 @@ static const double arm_part[VERDICT_ARMS] = { 0.01, 0.02, 0.05, 0.10, 0.25, 0.5
 #define RATE_MIN 0.001
 #define RATE_MAX 0.999
 
+/* One failure alone may be any accident of the network; it can only ask for more connections. */
+#define MIN_FAILURES 2
+
 const char *verdict_result_name(enum verdict_result result)
 {
 	switch (result) {
@@ -86,7 +89,7 @@ enum verdict_result verdict_result(const struct verdict *v)
 {
 	double evidence = verdict_evidence(v);
 
-	if (evidence >= 1 / v->alpha)
+	if (evidence >= 1 / v->alpha && v->canary_failed >= MIN_FAILURES)
 		return VERDICT_FAIL;
 	/* Above 1 the connections seen speak against the canary, if not loudly yet: wait for more. */
 	if (v->canary_n < v->min_samples || v->stable_n < v->min_samples || evidence > 1)
