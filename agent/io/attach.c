@@ -48,7 +48,7 @@ static int map_id_of(int fd, uint32_t *ret)
 
 static bool prog_uses_map(uint32_t prog_id, int map_fd)
 {
-	uint32_t ids[MANY_MAPS] = { 0 }, wanted, len;
+	uint32_t ids[MANY_MAPS] = { 0 }, wanted = 0, len;
 	struct bpf_prog_info info = { .nr_map_ids = MANY_MAPS, .map_ids = (uintptr_t)ids };
 	bool found = false;
 	int fd = bpf_prog_get_fd_by_id(prog_id);
@@ -107,7 +107,7 @@ static int clsact_ensure(const char *pin_dir, unsigned ifindex)
 static int tc_ensure(const struct maps *m, const char *ifname, unsigned ifindex, bool *ret_added,
 		     struct diag *d)
 {
-	uint32_t present = tc_present(ifindex), wanted;
+	uint32_t present = tc_present(ifindex), wanted = 0;
 	int err = prog_id_of(m->tc_fd, &wanted);
 
 	*ret_added = false;
@@ -171,27 +171,77 @@ static int link_info(int fd, uint32_t *ret_ifindex, uint32_t *ret_prog)
 	return 0;
 }
 
+struct link_search {
+	const char *pin_dir;
+	unsigned ifindex;
+	char found[MODEL_IFNAME_LEN + 16];
+};
+
+static int match_link(void *arg, const char *name)
+{
+	struct link_search *s = arg;
+	uint32_t on = 0, prog;
+	int fd;
+
+	if (!pinfs_is_link(name))
+		return 0;
+	fd = pinfs_get(s->pin_dir, PIN_LINKS, name);
+	if (fd < 0)
+		return fd;
+	if (link_info(fd, &on, &prog) == 0 && on == s->ifindex)
+		snprintf(s->found, sizeof(s->found), "%s", name);
+	close(fd);
+	return 0;
+}
+
+/* Make the name free: a dead link's pin goes, a link of an interface that was renamed is parked. */
+static int vacate(const char *pin_dir, const char *name)
+{
+	char parked[32], ifname[IF_NAMESIZE];
+	uint32_t on = 0, prog;
+	int fd = pinfs_get(pin_dir, PIN_LINKS, name), err;
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	err = link_info(fd, &on, &prog);
+	close(fd);
+	if (err)
+		return err;
+	if (!on || !if_indextoname(on, ifname))
+		return pinfs_unlink(pin_dir, PIN_LINKS, name);
+	snprintf(parked, sizeof(parked), "was-%u", on);
+	return pinfs_rename(pin_dir, PIN_LINKS, name, parked);
+}
+
 /*
- * A pinned link dies with its interface and does not come back with its name: then its pin goes.
- * Returns the living link's descriptor, or -ENOENT.
+ * The living link of this interface, or -ENOENT. A link belongs to the device, its pin is called
+ * after the name: a link dies with its device and does not come back with the name, and it stays
+ * with a device that gets another name.
  */
 static int link_get(const char *pin_dir, const char *ifname, unsigned ifindex, uint32_t *ret_prog)
 {
+	struct link_search s = { .pin_dir = pin_dir, .ifindex = ifindex };
 	char name[MODEL_IFNAME_LEN + 8];
-	uint32_t on = 0;
+	uint32_t on;
 	int fd, err;
 
 	pinfs_link_name(name, ifname);
+	err = ifindex ? pinfs_each(pin_dir, PIN_LINKS, match_link, &s) : 0;
+	if (!err && strcmp(s.found, name) != 0) {
+		err = vacate(pin_dir, name);
+		if (!err && s.found[0])
+			err = pinfs_rename(pin_dir, PIN_LINKS, s.found, name);
+	}
+	if (err || !s.found[0])
+		return err ? err : -ENOENT;
 	fd = pinfs_get(pin_dir, PIN_LINKS, name);
 	if (fd < 0)
 		return fd;
 	err = link_info(fd, &on, ret_prog);
-	if (!err && on == ifindex)
-		return fd;
 	if (!err)
-		err = pinfs_unlink(pin_dir, PIN_LINKS, name);
+		return fd;
 	close(fd);
-	return err ? err : -ENOENT;
+	return err;
 }
 
 static int xdp_look(const struct maps *m, const char *ifname, unsigned ifindex,
@@ -236,10 +286,9 @@ static int xdp_create(const struct maps *m, const char *ifname, unsigned ifindex
 	return err;
 }
 
-static int xdp_remove(const char *pin_dir, const char *ifname, int link_fd)
+static int xdp_remove(const char *pin_dir, const char *name, int link_fd)
 {
-	char name[MODEL_IFNAME_LEN + 8];
-	int err = pinfs_unlink(pin_dir, PIN_LINKS, pinfs_link_name(name, ifname));
+	int err = pinfs_unlink(pin_dir, PIN_LINKS, name);
 
 	if (!err && bpf_link_detach(link_fd) < 0 && errno != EINVAL && errno != ENOLINK)
 		err = -errno;
@@ -285,10 +334,11 @@ static int xdp_auto(const struct maps *m, const char *ifname, unsigned ifindex,
 static int xdp_switch(const struct maps *m, const char *ifname, unsigned ifindex,
 		      const struct xdp_state *now, enum xdp_mode wanted, struct diag *d)
 {
+	char name[MODEL_IFNAME_LEN + 8];
 	int err = 0;
 
 	if (now->link_fd >= 0)
-		err = xdp_remove(m->pin_dir, ifname, now->link_fd);
+		err = xdp_remove(m->pin_dir, pinfs_link_name(name, ifname), now->link_fd);
 	if (err || wanted == XDP_MODE_TC)
 		return err;
 	err = xdp_create(m, ifname, ifindex, wanted);
@@ -348,11 +398,12 @@ int maps_attach(struct maps *m, const char *ifname, unsigned ifindex, enum xdp_m
 
 int maps_detach(struct maps *m, const char *ifname, unsigned ifindex)
 {
+	char name[MODEL_IFNAME_LEN + 8];
 	uint32_t prog, filter;
 	int fd = link_get(m->pin_dir, ifname, ifindex, &prog), err = 0;
 
 	if (fd >= 0) {
-		err = xdp_remove(m->pin_dir, ifname, fd);
+		err = xdp_remove(m->pin_dir, pinfs_link_name(name, ifname), fd);
 		close(fd);
 	} else if (fd != -ENOENT) {
 		err = fd;
@@ -391,7 +442,7 @@ static int replace_link(void *arg, const char *name)
 	const struct replacement *r = arg;
 	int fd, err;
 
-	if (strncmp(name, "xdp-", 4) != 0)
+	if (!pinfs_is_link(name))
 		return 0;
 	fd = pinfs_get(r->pin_dir, PIN_LINKS, name);
 	if (fd < 0)
@@ -408,19 +459,12 @@ static int replace_filter(const void *arg, unsigned ifindex)
 	return tc_put(ifindex, r->tc_fd, true);
 }
 
-int attach_replace(const struct maps *m, int xdp_fd, int tc_fd, struct diag *d)
+int attach_replace(const struct maps *m, int xdp_fd, int tc_fd)
 {
 	struct replacement r = { m->pin_dir, xdp_fd, tc_fd };
 	int err = pinfs_each(m->pin_dir, PIN_LINKS, replace_link, &r);
 
-	if (!err)
-		err = each_filter(m->map_fd[MAP_BACKENDS], replace_filter, &r);
-	if (err)
-		return diag_set(d, -err, "upgrade_failed", "",
-				"the packet program could not be replaced on every interface: %s; "
-				"each one goes on with the old or the new, start again to finish",
-				strerror(-err));
-	return 0;
+	return err ? err : each_filter(m->map_fd[MAP_BACKENDS], replace_filter, &r);
 }
 
 static int remove_link(void *arg, const char *name)
@@ -428,12 +472,12 @@ static int remove_link(void *arg, const char *name)
 	const char *pin_dir = arg;
 	int fd, err;
 
-	if (strncmp(name, "xdp-", 4) != 0)
+	if (!pinfs_is_link(name))
 		return 0;
 	fd = pinfs_get(pin_dir, PIN_LINKS, name);
 	if (fd < 0)
 		return fd;
-	err = xdp_remove(pin_dir, name + 4, fd);
+	err = xdp_remove(pin_dir, name, fd);
 	close(fd);
 	return err;
 }

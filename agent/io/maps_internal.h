@@ -41,12 +41,14 @@ const char *maps_name(enum map_id id);
 #define PIN_PROGS    "progs"
 #define PIN_LINKS    "links"
 
-/* Writes PIN_DIR/dir/name; a bpffs knows no dots in names, interfaces no colons: dots become
- * colons. Returns buf. */
+/* Writes PIN_DIR/dir/name. Returns buf. */
 const char *pinfs_path(char buf[PIN_PATH_LEN], const char *pin_dir, const char *dir,
 		       const char *name);
-/* The name of an interface's XDP pin. Returns buf. */
+/* The name of an interface's XDP pin: a bpffs knows no dots in names and interfaces no colons, so
+ * dots become colons. Returns buf. */
 const char *pinfs_link_name(char buf[MODEL_IFNAME_LEN + 8], const char *ifname);
+/* Not everything in /links is a link: clsact-IFINDEX says that we made that qdisc. */
+bool pinfs_is_link(const char *name);
 int pinfs_prepare(const char *pin_dir, struct diag *d);
 /* Open what is pinned there; -ENOENT. */
 int pinfs_get(const char *pin_dir, const char *dir, const char *name);
@@ -74,7 +76,7 @@ int settings_compare(const struct zd_settings *have, const struct zd_settings *w
 
 /* attach.c */
 /* Have every link and TC filter that uses these maps run the given programs. */
-int attach_replace(const struct maps *m, int xdp_fd, int tc_fd, struct diag *d);
+int attach_replace(const struct maps *m, int xdp_fd, int tc_fd);
 /* Detach everything; `map_fd` < 0: links only, no TC filter can be told to be ours. */
 int attach_remove_all(const char *pin_dir, int map_fd);
 

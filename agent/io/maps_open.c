@@ -127,12 +127,12 @@ static int adopt(struct maps *m, struct zddlb *skel, struct zd_settings *have, s
 
 static int refuse_link(void *arg, const char *name)
 {
-	return strncmp(name, "xdp-", 4) == 0
-		       ? diag_set(arg, EEXIST, "pin_missing", "/state/pinDir",
-				  "a program is attached (%s) but its maps are "
-				  "gone; run `zddlbd unload` and start again",
-				  name)
-		       : 0;
+	if (!pinfs_is_link(name))
+		return 0;
+	return diag_set(arg, EEXIST, "pin_missing", "/state/pinDir",
+			"a program is attached (%s) but its maps are gone; run `zddlbd unload` and "
+			"start again",
+			name);
 }
 
 static int remove_leftovers(const struct maps *m, struct diag *d)
@@ -226,6 +226,15 @@ static bool same_program(int fd, int pinned)
 	       memcmp(a.tag, b.tag, sizeof(a.tag)) == 0;
 }
 
+/* An upgrade that was cut short leaves its new programs under these names. */
+static bool upgrade_pending(const struct maps *m)
+{
+	char path[PIN_PATH_LEN];
+
+	return access(pinfs_path(path, m->pin_dir, PIN_PROGS, "new-xdp"), F_OK) == 0 ||
+	       access(pinfs_path(path, m->pin_dir, PIN_PROGS, "new-tc"), F_OK) == 0;
+}
+
 /*
  * Programs that are pinned already and do the same stay in force; the ones just loaded go. The tag
  * does not cover constants, but all constants that can differ are the settings.
@@ -234,9 +243,9 @@ static bool keep_programs(struct maps *m, const struct zd_settings *have)
 {
 	int xdp = pinfs_get(m->pin_dir, PIN_PROGS, "xdp");
 	int tc = pinfs_get(m->pin_dir, PIN_PROGS, "tc");
-	bool keep = !m->replace && xdp >= 0 && tc >= 0 &&
-		    memcmp(have, &m->settings, sizeof(*have)) == 0 &&
-		    same_program(m->xdp_fd, xdp) && same_program(m->tc_fd, tc);
+	bool keep = xdp >= 0 && tc >= 0 && memcmp(have, &m->settings, sizeof(*have)) == 0 &&
+		    same_program(m->xdp_fd, xdp) && same_program(m->tc_fd, tc) &&
+		    !upgrade_pending(m);
 	int drop_xdp = keep ? m->xdp_fd : xdp, drop_tc = keep ? m->tc_fd : tc;
 
 	if (keep) {
@@ -250,35 +259,36 @@ static bool keep_programs(struct maps *m, const struct zd_settings *have)
 	return keep;
 }
 
+static int pin_new(const struct maps *m, const char *name, int fd)
+{
+	int err = pinfs_unlink(m->pin_dir, PIN_PROGS, name);
+
+	return err ? err : pinfs_pin(fd, m->pin_dir, PIN_PROGS, name);
+}
+
 /*
- * Every interface goes from the old program to the new one in one step of the kernel's. The old
- * pins and settings stand until all have: an upgrade cut short is found and done again.
+ * Every interface goes from the old program to the new one in one step of the kernel's. The new
+ * programs' temporary pins say that this is going on: cut short, it is done again from the start.
  */
 static int upgrade(const struct maps *m, struct diag *d)
 {
-	int err = attach_replace(m, m->xdp_fd, m->tc_fd, d);
+	int err = pin_new(m, "new-xdp", m->xdp_fd);
 
-	if (err)
-		return err;
 	if (!err)
-		err = pinfs_unlink(m->pin_dir, PIN_PROGS, "new-xdp");
+		err = pin_new(m, "new-tc", m->tc_fd);
 	if (!err)
-		err = pinfs_unlink(m->pin_dir, PIN_PROGS, "new-tc");
+		err = attach_replace(m, m->xdp_fd, m->tc_fd);
 	if (!err)
-		err = pinfs_pin(m->xdp_fd, m->pin_dir, PIN_PROGS, "new-xdp");
-	if (!err)
-		err = pinfs_pin(m->tc_fd, m->pin_dir, PIN_PROGS, "new-tc");
+		err = write_settings(m);
 	if (!err)
 		err = pinfs_rename(m->pin_dir, PIN_PROGS, "new-xdp", "xdp");
 	if (!err)
 		err = pinfs_rename(m->pin_dir, PIN_PROGS, "new-tc", "tc");
-	if (!err)
-		err = write_settings(m);
 	if (err)
-		return diag_set(d, -err, "pin_failed", "/state/pinDir",
-				"the new program runs but could not be pinned under %s: %s; start "
-				"again",
-				m->pin_dir, strerror(-err));
+		return diag_set(d, -err, "upgrade_failed", "",
+				"the packet program could not be replaced everywhere: %s; each "
+				"interface goes on with the old or the new, start again to finish",
+				strerror(-err));
 	log_info("packet program replaced");
 	return 0;
 }
@@ -312,7 +322,7 @@ static int map_memory(struct maps *m)
 {
 	size_t words = sizeof(struct zd_backend_stats) / sizeof(uint64_t);
 	int ncpus = libbpf_num_possible_cpus();
-	void *p;
+	void *p = NULL;
 	int err;
 
 	if (ncpus < 0)

@@ -33,12 +33,11 @@ static int piece_map(struct piece *p, int fd, size_t index, size_t n, size_t ent
 	return 0;
 }
 
-/* Ticks from now until the pin ends, on the circle of 255; see bpf/pin.h for the same rule. */
-static bool pin_is_living(uint64_t pin, uint8_t now, uint8_t longest)
+static uint8_t longest_ticks(const struct zd_settings *s)
 {
-	unsigned left = (ZD_PIN_EXPIRY(pin) + (unsigned)ZD_PIN_TICKS - now) % ZD_PIN_TICKS;
+	uint8_t longest = s->idle_ticks > s->syn_ticks ? s->idle_ticks : s->syn_ticks;
 
-	return left && left <= longest;
+	return longest > s->fin_ticks ? longest : s->fin_ticks;
 }
 
 static void sweep_words(uint64_t *words, size_t n, uint8_t now, uint8_t longest, maps_pin_fn fn,
@@ -49,7 +48,7 @@ static void sweep_words(uint64_t *words, size_t n, uint8_t now, uint8_t longest,
 
 		if (!ZD_PIN_EXPIRY(pin))
 			continue;
-		if (!pin_is_living(pin, now, longest) &&
+		if (!ZD_PIN_IS_LIVING(pin, now, longest) &&
 		    __atomic_compare_exchange_n(&words[i], &pin, 0, false, __ATOMIC_RELAXED,
 						__ATOMIC_RELAXED))
 			continue;
@@ -64,7 +63,7 @@ int maps_sweep_pins(struct maps *m, uint32_t *cursor, uint32_t buckets, uint64_t
 {
 	uint32_t total = m->entries[MAP_PINS],
 		 per_piece = PIECE_BYTES / sizeof(struct zd_pin_bucket);
-	uint8_t now = ZD_PIN_TICK(now_ns), longest = m->settings.idle_ticks;
+	uint8_t now = ZD_PIN_TICK(now_ns), longest = longest_ticks(&m->settings);
 
 	if (*cursor >= total)
 		*cursor = 0;

@@ -18,23 +18,31 @@
 #define BPFFS_MAGIC 0xcafe4a11
 #define BPFFS_USUAL "/sys/fs/bpf"
 
-const char *pinfs_path(char buf[PIN_PATH_LEN], const char *pin_dir, const char *dir,
-		       const char *name)
+static void dots_to_colons(char *c)
 {
-	int len = snprintf(buf, PIN_PATH_LEN, "%s/%s/", pin_dir, dir);
-
-	snprintf(buf + len, PIN_PATH_LEN - (size_t)len, "%s", name);
-	for (char *c = buf + len; *c; c++) {
+	for (; *c; c++) {
 		if (*c == '.')
 			*c = ':';
 	}
+}
+
+const char *pinfs_path(char buf[PIN_PATH_LEN], const char *pin_dir, const char *dir,
+		       const char *name)
+{
+	snprintf(buf, PIN_PATH_LEN, "%s/%s/%s", pin_dir, dir, name);
 	return buf;
 }
 
 const char *pinfs_link_name(char buf[MODEL_IFNAME_LEN + 8], const char *ifname)
 {
 	snprintf(buf, MODEL_IFNAME_LEN + 8, "xdp-%.*s", MODEL_IFNAME_LEN - 1, ifname);
+	dots_to_colons(buf);
 	return buf;
+}
+
+bool pinfs_is_link(const char *name)
+{
+	return strncmp(name, "clsact-", strlen("clsact-")) != 0;
 }
 
 static bool is_bpffs(const char *path)
