@@ -209,32 +209,41 @@ uint32_t ring_bury(struct ring *r, uint16_t dead, uint16_t fallback, const struc
 
 		if (ZD_SLOT_BASE(r->slots[i]) != dead || current == dead)
 			continue;
+		changed++;
+		r->changed_ms[i] = w->now_ms;
 		if ((flags & ZD_SLOT_LEASED) && fallback != current && is_alive(w, fallback))
-			changed += slot_set(r, i, ZD_SLOT(current, fallback, flags));
+			r->slots[i] = ZD_SLOT(current, fallback, flags);
 		else
-			changed += slot_set(r, i,
-					    ZD_SLOT(current, current, flags ? ZD_SLOT_CONSULT : 0));
+			r->slots[i] = ZD_SLOT(current, current, flags ? ZD_SLOT_CONSULT : 0);
 	}
 	return changed;
 }
+
+/* A packet that read a slot's word before it changed is through after that long. */
+#define GRACE_MS 100
 
 static bool slot_settle(struct ring *r, uint32_t slot, uint64_t idle_ms, const uint64_t *pinned,
 			const struct ring_world *w)
 {
 	uint16_t current = ZD_SLOT_CURRENT(r->slots[slot]);
 	uint32_t flags = ZD_SLOT_FLAGS(r->slots[slot]);
+	uint64_t age_ms = 0;
 
-	if (!flags || flags & (ZD_SLOT_LEASED | ZD_SLOT_TRIAL))
-		return false;
-	if (r->changed_ms[slot] > w->now_ms)
-		r->changed_ms[slot] = w->now_ms; /* of another boot: its clock ran ahead of ours */
-	if (w->now_ms - r->changed_ms[slot] < idle_ms)
-		return false;
+	if (w->now_ms > r->changed_ms[slot])
+		age_ms = w->now_ms - r->changed_ms[slot];
 
-	/* Pins could be added until this moment, so `pinned` cannot vouch for a moving slot. */
-	if (flags != ZD_SLOT_CONSULT || !pinned || pinned[slot / 64] >> slot % 64 & 1)
-		return slot_set(r, slot, ZD_SLOT(current, current, ZD_SLOT_CONSULT));
-	return slot_set(r, slot, ZD_SLOT(current, current, 0));
+	/* Only looked at: no pin is added any more, so the sweep has seen all there are. */
+	if (flags == ZD_SLOT_CONSULT) {
+		if (age_ms < GRACE_MS || !pinned || pinned[slot / 64] >> slot % 64 & 1)
+			return false;
+		return slot_set(r, slot, ZD_SLOT(current, current, 0));
+	}
+
+	if (flags & (ZD_SLOT_LEASED | ZD_SLOT_TRIAL) || age_ms < idle_ms)
+		return false;
+	/* Pins were added until now, behind the sweep's back: only the next one can vouch. */
+	r->changed_ms[slot] = w->now_ms;
+	return slot_set(r, slot, ZD_SLOT(current, current, ZD_SLOT_CONSULT));
 }
 
 uint32_t ring_settle(struct ring *r, uint64_t idle_ms, const uint64_t *pinned,

@@ -35,7 +35,7 @@ uint32_t ring_quota(struct share *shares, size_t n, uint32_t nslots);
 
 struct ring {
 	uint64_t *slots;      /* nslots words */
-	uint64_t *changed_ms; /* when each slot last changed backend; for settling */
+	uint64_t *changed_ms; /* when each slot last changed; for settling */
 	uint32_t nslots;      /* a power of two */
 };
 
@@ -82,11 +82,10 @@ uint32_t ring_bury(struct ring *r, uint16_t dead, uint16_t fallback, const struc
 
 /*
  * One idle timeout after a slot's last change its unpinned connections are either adopted or
- * gone: base = current, flags = CONSULT, and a later call removes CONSULT unless `pinned` (one bit
- * a slot) says that pins remain. LEASED and TRIAL slots do not settle. `pinned` NULL: unknown, keep
- * CONSULT. A slot gets new pins until the call that leaves it CONSULT, so `pinned` has to be of a
- * sweep that began after the call before (else NULL) and took less than idle_ms.
- * Returns the number of words changed.
+ * gone: base = current, flags = CONSULT. CONSULT goes when a sweep that began later finds no pin of
+ * the slot. LEASED and TRIAL slots do not settle. `pinned`: one bit a slot, set where the sweep saw
+ * pins; NULL: unknown, keep CONSULT. w->now_ms is when that sweep began, and the sweep must have
+ * begun after the last call returned. Returns the number of words changed.
  */
 uint32_t ring_settle(struct ring *r, uint64_t idle_ms, const uint64_t *pinned,
 		     const struct ring_world *w);

@@ -17,6 +17,7 @@
 
 #define NSLOTS 1024
 #define IDLE   1000
+#define START  (100 * IDLE)
 #define MOVING ZD_SLOT_MOVING
 #define LEASED ZD_SLOT_LEASED
 #define LOOK   ZD_SLOT_CONSULT
@@ -24,13 +25,13 @@
 
 static bool alive[ZD_MAX_BACKEND_IDS] = { [1] = true, [2] = true, [3] = true, [4] = true,
 					  [5] = true, [6] = true, [7] = true, [8] = true };
-static struct ring_world world = { .alive = alive, .now_ms = 5000 };
+static struct ring_world world = { .alive = alive, .now_ms = START };
 
 static int make_ring(void **state)
 {
 	static struct ring r;
 
-	world.now_ms = 5000;
+	world.now_ms = START;
 	*state = &r;
 	return ring_init(&r, NSLOTS);
 }
@@ -150,15 +151,26 @@ static void a_slot_settles_exactly_one_idle_timeout_after_its_change(void **stat
 {
 	static const uint64_t none[NSLOTS / 64];
 	uint64_t moving = ZD_SLOT(2, 1, MOVING);
+	struct ring *r = *state;
 
-	assert_int_equal(settle_once(*state, moving, IDLE - 1, none), moving);
-	assert_int_equal(settle_once(*state, moving, IDLE, none), ZD_SLOT(2, 2, LOOK));
-	assert_int_equal(settle_once(*state, ZD_SLOT(2, 2, LOOK), IDLE - 1, none),
-			 ZD_SLOT(2, 2, LOOK));
-	assert_int_equal(settle_once(*state, ZD_SLOT(2, 2, LOOK), IDLE, none), ZD_SLOT(2, 2, 0));
+	assert_int_equal(settle_once(r, moving, IDLE - 1, none), moving);
+	assert_int_equal(settle_once(r, moving, IDLE, none), ZD_SLOT(2, 2, LOOK));
+	assert_int_equal(r->changed_ms[70], world.now_ms);
 }
 
-static void a_settled_slot_is_consulted_while_it_has_pins(void **state)
+static void only_a_sweep_begun_after_the_change_takes_consult_off(void **state)
+{
+	static const uint64_t none[NSLOTS / 64];
+	struct ring *r = *state;
+
+	settle_once(r, ZD_SLOT(2, 1, MOVING), IDLE, none);
+	assert_int_equal(ring_settle(r, IDLE, none, &world), 0); /* by the same sweep */
+	world.now_ms += 100;
+	assert_int_equal(ring_settle(r, IDLE, none, &world), 1);
+	assert_int_equal(r->slots[70], ZD_SLOT(2, 2, 0));
+}
+
+static void a_slot_is_consulted_while_it_has_pins(void **state)
 {
 	uint64_t pinned[NSLOTS / 64] = { 0 }, look = ZD_SLOT(2, 2, LOOK);
 
@@ -179,16 +191,16 @@ static void leased_and_trial_slots_do_not_settle(void **state)
 	assert_int_equal(settle_once(*state, trial, 10 * IDLE, none), trial);
 }
 
-static void a_time_stamp_from_the_future_starts_the_wait_anew(void **state)
+static void a_slot_changed_during_the_sweep_waits_for_the_next(void **state)
 {
 	static const uint64_t none[NSLOTS / 64];
 	struct ring *r = *state;
 
 	r->slots[0] = ZD_SLOT(2, 1, MOVING);
-	r->changed_ms[0] = world.now_ms * 100; /* stored before a reboot */
+	r->slots[1] = ZD_SLOT(2, 2, LOOK);
+	r->changed_ms[0] = r->changed_ms[1] = world.now_ms + 1;
 	assert_int_equal(ring_settle(r, IDLE, none, &world), 0);
-	world.now_ms += IDLE;
-	assert_int_equal(ring_settle(r, IDLE, none, &world), 1);
+	assert_int_equal(r->changed_ms[0], world.now_ms + 1);
 }
 
 static void unsettled_slots_are_counted(void **state)
@@ -210,8 +222,8 @@ static void fill(struct ring *r, uint16_t backend, uint32_t from, uint32_t to)
 static void surplus_slots_go_home_first_then_those_in_transition(void **state)
 {
 	const struct share s[] = { { .backend = 1, .slots = NSLOTS - 24 },
-				   { .backend = 2, .slots = 4 },
-				   { .backend = 3, .slots = 20 } };
+				   { .backend = 3, .slots = 20 },
+				   { .backend = 2, .slots = 4 } };
 	struct ring *r = *state;
 
 	fill(r, 1, 0, NSLOTS);
@@ -411,7 +423,7 @@ static void the_same_input_makes_the_same_ring(void **state)
 	assert_int_equal(ring_init(&twin, NSLOTS), 0);
 	for (int round = 0; round < 50; round++)
 		rebalance_and_check(r, &seed);
-	world.now_ms = 5000;
+	world.now_ms = START;
 	for (int round = 0; round < 50; round++)
 		rebalance_and_check(&twin, &twin_seed);
 	assert_memory_equal(r->slots, twin.slots, NSLOTS * sizeof(*twin.slots));
@@ -427,9 +439,10 @@ int main(void)
 		ring_test(assigning_follows_the_rule),
 		ring_test(burying_follows_the_rule),
 		ring_test(a_slot_settles_exactly_one_idle_timeout_after_its_change),
-		ring_test(a_settled_slot_is_consulted_while_it_has_pins),
+		ring_test(only_a_sweep_begun_after_the_change_takes_consult_off),
+		ring_test(a_slot_is_consulted_while_it_has_pins),
 		ring_test(leased_and_trial_slots_do_not_settle),
-		ring_test(a_time_stamp_from_the_future_starts_the_wait_anew),
+		ring_test(a_slot_changed_during_the_sweep_waits_for_the_next),
 		ring_test(unsettled_slots_are_counted),
 		ring_test(surplus_slots_go_home_first_then_those_in_transition),
 		ring_test(a_canary_gets_slots_it_can_hold_by_lease),
