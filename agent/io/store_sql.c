@@ -47,8 +47,12 @@ static int system_cause(int err, int os)
 
 int store_fail(struct store *s, int rc)
 {
-	int os = sqlite3_system_errno(s->db), err = EIO;
 	const char *cure = "check the disk and the kernel's log";
+	int os = errno, err = EIO;
+
+	/* SQLite does not note the cause of a commit that fails; then errno still has it. */
+	if (sqlite3_system_errno(s->db))
+		os = sqlite3_system_errno(s->db);
 
 	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
 		if (failures[i].rc == (rc & 0xff)) {
@@ -163,8 +167,10 @@ int store_query(struct store *s, sqlite3_stmt **ret, enum store_stmt id, const c
 
 int store_next(struct store *s, sqlite3_stmt *st)
 {
-	int rc = sqlite3_step(st);
+	int rc;
 
+	errno = 0;
+	rc = sqlite3_step(st);
 	if (rc == SQLITE_ROW)
 		return 1;
 	return rc == SQLITE_DONE ? 0 : store_fail(s, rc);
