@@ -122,6 +122,11 @@ $(B)/tests/unit/%_test: $(B)/tests/unit/%_test.o $$(call obj,$$($$*_test_src)) $
 	$(call say,LD,$@)
 	$(Q)$(CC) $(all_ldflags) $^ $$($(PKG_CONFIG) --libs cmocka $($*_test_libs)) -lm -lpthread -o $@
 
+netlink_test_objs := $(call obj,agent/io/netlink.c agent/io/announce.c agent/io/probe.c)
+$(B)/tests/dataplane/netlink_test: $(B)/tests/dataplane/netlink_test.o $(netlink_test_objs) $(B)/libcore.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(all_ldflags) $^ $$($(PKG_CONFIG) --libs cmocka libmnl libcurl libuv) -lm -o $@
+
 $(B)/tests/dataplane/%_test: $(B)/tests/dataplane/%_test.o $(call obj,$(dataplane_lib)) $(maps_objs) $(B)/libcore.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(all_ldflags) $^ $$($(PKG_CONFIG) --libs cmocka libbpf) -lm -o $@

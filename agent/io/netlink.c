@@ -18,6 +18,10 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 
+/* The kernel's number of this protocol bears the name of one of our changes. */
+enum { PROTOCOL = NETLINK_ROUTE };
+#undef NETLINK_ROUTE
+
 #define REQUEST_LEN   256
 #define ANSWER_LEN    32768
 #define TIMEOUT_SEC   1
@@ -532,7 +536,7 @@ int netlink_fd(const struct netlink *n)
 
 static int socket_open(struct mnl_socket **ret, int flags, unsigned groups)
 {
-	struct mnl_socket *s = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | flags);
+	struct mnl_socket *s = mnl_socket_open2(PROTOCOL, SOCK_CLOEXEC | flags);
 	int err;
 
 	if (!s)
