@@ -438,7 +438,7 @@ int config_load(struct model **ret, const char *path, struct diag *d)
 int config_parse(struct model **ret, const char *text, size_t len, const char *name, struct diag *d)
 {
 	struct document doc = { .nsources = 0 };
-	char *copy = malloc(len + 1);
+	char *copy = malloc(len ? len : 1);
 	int err;
 
 	if (!copy)
