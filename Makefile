@@ -46,7 +46,7 @@ unit_src := $(wildcard tests/unit/*_test.c)
 dataplane_src := $(wildcard tests/dataplane/*_test.c)
 dataplane_lib := $(filter-out $(dataplane_src),$(wildcard tests/dataplane/*.c))
 helper_src := $(wildcard tests/netns/*.c)
-bench_src := $(wildcard tools/bench/*.c)
+bench_src := $(filter-out %.bpf.c,$(wildcard tools/bench/*.c))
 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 # maps.h and what stands behind it
