@@ -362,6 +362,7 @@ static int probe_set_options(struct probe *probe)
 	failed |= curl_easy_setopt(e, CURLOPT_PROXY, "");
 	failed |= curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
 	failed |= curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	failed |= curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 0L); /* one write: one call less */
 	failed |= curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
 	failed |= curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
 	failed |= curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BYTES);
