@@ -130,9 +130,12 @@ static void burying_follows_the_rule(void **state)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		r->slots[0] = cases[i].before;
+		r->changed_ms[0] = 1;
 		assert_int_equal(ring_bury(r, DEAD, cases[i].fallback, &world),
 				 cases[i].before != cases[i].after);
 		assert_int_equal(r->slots[0], cases[i].after);
+		assert_int_equal(r->changed_ms[0] == world.now_ms,
+				 ZD_SLOT_BASE(cases[i].before) == DEAD && i != 3);
 	}
 }
 
