@@ -54,7 +54,8 @@ static void document_free(struct document *doc)
 
 static int no_memory(struct diag *d)
 {
-	return diag_set(d, ENOMEM, "no_memory", "", "out of memory");
+	diag_set(d, ENOMEM, "no_memory", "", "out of memory");
+	return -ENOMEM;
 }
 
 static int add_origin(struct document *doc, const struct origin *o)
@@ -169,15 +170,21 @@ static int cannot_read(struct diag *d, int err, const char *path)
 		if (cures[i].err == -err)
 			why = cures[i].text;
 	}
-	return diag_set(d, -err, "unreadable", "", "cannot read %s: %s", path, why);
+	diag_set(d, -err, "unreadable", "", "cannot read %.400s: %s", path, why);
+	return err;
 }
 
-/* Takes `text`. */
+#define NAME_MAX_LEN 160
+
+/* Takes `text`. Of a long name its end is kept, so that complaints have room for the reason. */
 static int add_source(struct document *doc, const char *name, char *text, size_t len,
 		      struct diag *d)
 {
+	size_t name_len = strlen(name);
 	struct source *grown, *s;
 
+	if (name_len > NAME_MAX_LEN)
+		name += name_len - NAME_MAX_LEN;
 	grown = realloc(doc->sources, (doc->nsources + 1) * sizeof(*grown));
 	if (!grown) {
 		free(text);
@@ -224,10 +231,12 @@ static size_t merge_index(const struct document *doc, struct json_object *list, 
 		struct json_path at = { .len = 0 };
 		const struct origin *o;
 
+		if (!other || strcmp(other, name) != 0)
+			continue;
 		json_path_key(&at, key);
 		json_path_index(&at, i);
 		o = origin_of(doc, at.text);
-		if (other && !strcmp(other, name) && (o ? o->source : 0) != source)
+		if ((o ? o->source : 0) != source)
 			return i;
 	}
 	return n;

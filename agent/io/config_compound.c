@@ -96,15 +96,11 @@ static struct json_object *write_listen(const struct field *f, const void *at)
 
 const struct kind kind_listen = { read_listen, write_listen };
 
-static struct dataplane_config *dataplane_of(const void *has_hash_seed)
-{
-	return (struct dataplane_config *)((uintptr_t)has_hash_seed -
-					   offsetof(struct dataplane_config, has_hash_seed));
-}
+#define HAS_SEED_OFFSET offsetof(struct dataplane_config, has_hash_seed)
 
 static int read_hash_seed(struct reader *r, const struct field *f, struct json_object *j, void *at)
 {
-	struct dataplane_config *dataplane = dataplane_of(at);
+	struct dataplane_config *dataplane = (void *)((char *)at - HAS_SEED_OFFSET);
 	const char *s = text_of(j);
 
 	(void)f;
@@ -122,7 +118,8 @@ static int read_hash_seed(struct reader *r, const struct field *f, struct json_o
 
 static struct json_object *write_hash_seed(const struct field *f, const void *at)
 {
-	const struct dataplane_config *dataplane = dataplane_of(at);
+	const struct dataplane_config *dataplane =
+		(const void *)((const char *)at - HAS_SEED_OFFSET);
 	char text[2 * sizeof(dataplane->hash_seed) + 1];
 
 	(void)f;
@@ -136,18 +133,15 @@ const struct kind kind_hash_seed = { read_hash_seed, write_hash_seed };
 /* "200" or "200-299". */
 static bool parse_status_range(struct health_check *c, const char *s)
 {
-	unsigned low, high;
-	int end = -1;
+	static const char digits[] = "0123456789";
+	bool is_range = strlen(s) == strlen("200-299") && s[3] == '-';
+	unsigned long low, high;
 
-	if (strspn(s, "0123456789-") != strlen(s) || strlen(s) > strlen("200-299"))
+	if (strspn(s, digits) != 3 || (is_range ? strspn(s + 4, digits) != 3 : s[3] != '\0'))
 		return false;
-	if (sscanf(s, "%3u-%3u%n", &low, &high, &end) < 2 || end < 0) {
-		end = -1;
-		if (sscanf(s, "%3u%n", &low, &end) != 1)
-			return false;
-		high = low;
-	}
-	if (s[end] || low < 100 || high > 599 || low > high)
+	low = strtoul(s, NULL, 10);
+	high = is_range ? strtoul(s + 4, NULL, 10) : low;
+	if (low < 100 || high > 599 || low > high)
 		return false;
 	c->status_min = (uint16_t)low;
 	c->status_max = (uint16_t)high;
@@ -185,7 +179,7 @@ static bool parse_url(struct endpoint *e, const char *url)
 	char authority[ENDPOINT_TEXT_LEN], with_port[ENDPOINT_TEXT_LEN + 8];
 	size_t len;
 
-	if (strncmp(url, scheme, strlen(scheme)))
+	if (strncmp(url, scheme, strlen(scheme)) != 0)
 		return false;
 	url += strlen(scheme);
 	len = strcspn(url, "/");
@@ -203,7 +197,7 @@ static int read_url(struct reader *r, const struct field *f, struct json_object 
 	struct endpoint e;
 
 	(void)f;
-	if (!strncmp(text_of(j), "https://", strlen("https://")))
+	if (strncmp(text_of(j), "https://", strlen("https://")) == 0)
 		return schema_complain(r, "unsupported",
 				       "https:// is not supported by this release; backends are "
 				       "forwarded to as they are, so write http://ADDRESS:PORT");

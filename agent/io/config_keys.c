@@ -145,11 +145,14 @@ static const struct field drain_fields[] = {
 
 static const struct object drain_object = { .fields = drain_fields };
 
-/* The keys that "defaults" and every service share; `at` is the struct policy in either. */
-#define POLICY_FIELDS(type, at)                                                                    \
-	{ "healthCheck", &kind_object, FIELD_AT(type, at.check), .inner = &check_object },         \
-		{ "drain", &kind_object, FIELD_AT(type, at.drain), .inner = &drain_object },       \
-		{ "panicThreshold", &kind_uint, FIELD_AT(type, at.panic_threshold_pct),            \
+/* The keys that "defaults" and every service share; `base` is where the struct policy begins. */
+#define POLICY_AT(base, member)                                                                    \
+	.offset = (base) + offsetof(struct policy, member),                                        \
+	.size = sizeof(((struct policy *)NULL)->member)
+#define POLICY_FIELDS(base)                                                                        \
+	{ "healthCheck", &kind_object, POLICY_AT(base, check), .inner = &check_object },           \
+		{ "drain", &kind_object, POLICY_AT(base, drain), .inner = &drain_object },         \
+		{ "panicThreshold", &kind_uint, POLICY_AT(base, panic_threshold_pct),              \
 		  .max = 100 },                                                                    \
 		{ .key = "circuitBreaker" }, { .key = "slowStart" },                               \
 	{                                                                                          \
@@ -157,7 +160,7 @@ static const struct object drain_object = { .fields = drain_fields };
 	}
 
 static const struct field defaults_fields[] = {
-	POLICY_FIELDS(struct model, defaults),
+	POLICY_FIELDS(offsetof(struct model, defaults)),
 	{ .key = NULL },
 };
 
@@ -203,9 +206,8 @@ static const struct field version_fields[] = {
 	{ "version", &kind_name, FIELD_AT(struct version, name), .flags = FIELD_REQUIRED },
 	{ "status", &kind_word, FIELD_AT(struct version, status), .words = statuses },
 	{ "weight", &kind_weight, FIELD_AT(struct version, weight_bp) },
-	{ "backends", &kind_list, FIELD_AT(struct version, backends),
-	  .count = offsetof(struct version, nbackends), .min = 1, .max = ZD_MAX_BACKEND_IDS - 1,
-	  .inner = &backend_object },
+	{ "backends", &kind_list, FIELD_LIST(struct version, backends, nbackends), .min = 1,
+	  .max = ZD_MAX_BACKEND_IDS - 1, .inner = &backend_object },
 	{ "url", &kind_url, .size = sizeof(struct version) },
 	{ .key = "smokeTests" },
 	{ .key = NULL },
@@ -278,15 +280,13 @@ static const struct word forward_modes[] = {
 
 static const struct field service_fields[] = {
 	{ "name", &kind_name, FIELD_AT(struct service, name), .flags = FIELD_REQUIRED },
-	{ "vips", &kind_list, FIELD_AT(struct service, vips),
-	  .count = offsetof(struct service, nvips), .flags = FIELD_REQUIRED, .min = 1, .max = 64,
-	  .inner = &vip_object },
+	{ "vips", &kind_list, FIELD_LIST(struct service, vips, nvips), .flags = FIELD_REQUIRED,
+	  .min = 1, .max = 64, .inner = &vip_object },
 	{ "mode", &kind_word, FIELD_AT(struct service, mode), .words = forward_modes },
 	{ "ringSize", &kind_power_of_two, FIELD_AT(struct service, ring_slots), RING_BOUNDS },
-	POLICY_FIELDS(struct service, policy),
-	{ "versions", &kind_list, FIELD_AT(struct service, versions),
-	  .count = offsetof(struct service, nversions), .flags = FIELD_REQUIRED, .min = 1,
-	  .max = 1000, .inner = &config_version },
+	POLICY_FIELDS(offsetof(struct service, policy)),
+	{ "versions", &kind_list, FIELD_LIST(struct service, versions, nversions),
+	  .flags = FIELD_REQUIRED, .min = 1, .max = 1000, .inner = &config_version },
 	{ .key = "affinity" },
 	{ .key = "tracking" },
 	{ .key = NULL },
@@ -495,15 +495,15 @@ static int model_end(struct reader *r, struct json_object *j, void *at)
 /* "defaults" and "dataplane" stand before "services", which inherit from them. */
 static const struct field model_fields[] = {
 	{ "apiVersion", &kind_api_version, .flags = FIELD_REQUIRED },
-	{ "interfaces", &kind_list, FIELD_AT(struct model, interfaces),
-	  .count = offsetof(struct model, ninterfaces), .max = 256, .inner = &interface_object },
+	{ "interfaces", &kind_list, FIELD_LIST(struct model, interfaces, ninterfaces), .max = 256,
+	  .inner = &interface_object },
 	{ "admin", &kind_object, FIELD_AT(struct model, admin), .inner = &admin_object },
 	{ "state", &kind_object, FIELD_AT(struct model, state), .inner = &state_object },
 	{ "dataplane", &kind_object, FIELD_AT(struct model, dataplane),
 	  .inner = &dataplane_object },
 	{ "defaults", &kind_object, .inner = &defaults_object },
-	{ "services", &kind_list, FIELD_AT(struct model, services),
-	  .count = offsetof(struct model, nservices), .max = 65536, .inner = &service_object },
+	{ "services", &kind_list, FIELD_LIST(struct model, services, nservices), .max = 65536,
+	  .inner = &service_object },
 	{ "strategies", &kind_strategies, .size = sizeof(struct model) },
 	{ .key = "rollbackTriggers" },
 	{ .key = "notifications" },

@@ -66,6 +66,9 @@ struct object {
 #define FIELD_AT(type, member)                                                                     \
 	.offset = offsetof(type, member), .size = sizeof(((type *)NULL)->member)
 
+/* A list's pointer and the number of its elements. */
+#define FIELD_LIST(type, list, n) .offset = offsetof(type, list), .count = offsetof(type, n)
+
 int schema_read(struct reader *r, const struct object *o, struct json_object *j, void *at);
 struct json_object *schema_write(const struct object *o, const void *at);
 

@@ -351,7 +351,8 @@ static int read_ifname(struct reader *r, const struct field *f, struct json_obje
 	const char *s = text_of(j);
 
 	return store_text(r, f, j, at,
-			  *s && is_plain(s, "/:\"\\") && strcmp(s, ".") && strcmp(s, ".."),
+			  *s && is_plain(s, "/:\"\\") && strcmp(s, ".") != 0 &&
+				  strcmp(s, "..") != 0,
 			  "the name of a network interface");
 }
 
@@ -394,7 +395,7 @@ static int read_api_version(struct reader *r, const struct field *f, struct json
 {
 	(void)f;
 	(void)at;
-	if (strcmp(text_of(j), API_VERSION))
+	if (strcmp(text_of(j), API_VERSION) != 0)
 		return schema_wrong(r, j, "\"" API_VERSION "\"");
 	return 0;
 }

@@ -301,7 +301,7 @@ static int parse_word(struct parser *p, struct json_object **ret)
 	memcpy(found, p->text + p->pos, n);
 	found[n] = '\0';
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (strcmp(found, words[i].word))
+		if (strcmp(found, words[i].word) != 0)
 			continue;
 		p->pos += n;
 		if (words[i].value < 0)
