@@ -399,7 +399,7 @@ config() {
 	  "services": [ $services ],
 	  "strategies": { "canary": { "type": "canary", "steps": [ $(steps_json "${o[steps]}") ],
 	    "analysis": { "interval": "${o[interval]}", "alpha": ${o[alpha]}, "minSamples": ${o[samples]},
-	      "metrics": [ { "name": "handshake_failure", "maxIncrease": ${o[increase]} } ] },
+	      "maxIncrease": ${o[increase]} },
 	    "lease": "${o[lease]}", "progressDeadline": "${o[deadline]}" } }
 	}
 	JSON
@@ -409,7 +409,8 @@ config() {
 api() { local path=$1; shift; curl -sS --max-time 10 --unix-socket "$RUN/zddlb.sock" "$@" "http://zddlb$path"; }
 zddlb() { "$BUILD/zddlb" --socket "$RUN/zddlb.sock" "$@"; }
 is_ready() { [ "$(api /readyz -o /dev/null -w '%{http_code}')" = 200 ]; }
-agent_lives() { [ -n "$AGENT" ] && kill -0 "$AGENT" 2>/dev/null; }
+# A process that has ended stays in the table until it is waited for.
+agent_lives() { [ -n "$AGENT" ] && grep -q '^State:[[:space:]]*[^Z[:space:]]' "/proc/$AGENT/status" 2>/dev/null; }
 
 # Runs when this returns, and is ready.
 start_agent() {
@@ -418,6 +419,16 @@ start_agent() {
 	if ! wait_for 10 agent_is_ready_or_gone || ! agent_lives; then
 		note "the agent did not become ready; its log:" "$(tail -n 30 "$RUN/agent.log")"
 		return 1
+	fi
+}
+# must_start NAME: without an agent nothing that follows means anything.
+must_start() {
+	if start_agent; then
+		pass "$1"
+	else
+		fail "$1"
+		done_testing
+		exit 1
 	fi
 }
 agent_is_ready_or_gone() { ! agent_lives || is_ready; }

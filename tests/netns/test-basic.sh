@@ -70,7 +70,7 @@ run_mode() {
 	local mode=$1 problem
 
 	config xdp="$mode" ring=65536 version=v1:60:1,2*2 version=v2:39.99:3,4 version=v3:0.01:5
-	start_agent || { fail "$mode: the agent starts"; return; }
+	must_start "$mode: the agent starts"
 	problem=$(api /api/v1/status | jq -r '[.interfaces[] | .mode] | unique | join(" ")')
 	is "$mode: both interfaces are attached in that mode" "$problem" "$mode"
 	balance "$mode" IPv4 "$VIP4" "$2" web 10.20.0.

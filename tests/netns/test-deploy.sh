@@ -248,7 +248,7 @@ topology 5
 for i in 1 2 3; do backend "$i" "v1-$i"; done
 for i in 4 5; do backend "$i" "v2-$i"; done
 config v6=0 version=v1:100:1,2,3 version=v2:0:4,5
-check "the agent starts" start_agent
+must_start "the agent starts"
 wrong_requests
 healthy_canary_completes
 bad_canary "refusing connections" mode refuse

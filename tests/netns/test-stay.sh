@@ -97,7 +97,7 @@ run_mode() {
 	mode=$1
 	options=(xdp="$mode" established=6s syn=5s fin=5s samples=3 steps='1:500ms,10:500ms,50:500ms,100:500ms')
 	config "${options[@]}" version=v1:100:1,2,3 version=v2:0:4,5
-	start_agent || { fail "$mode: the agent starts"; return; }
+	must_start "$mode: the agent starts"
 	flows stay "$FLOWS" --target "$VIP4" --target "$VIP6" --interval 500 --ramp 2500
 	flows_pid=$SPAWNED
 	conns_bg new --target "$VIP4" --rate 300 --concurrency 200

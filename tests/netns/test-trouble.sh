@@ -35,7 +35,7 @@ port_in_use() {
 	sleep 0.2
 	refused "a port in use is refused" '9090'
 	stop "$other"
-	check "the agent starts once the port is free" start_agent
+	must_start "the agent starts once the port is free"
 	serves "and it serves"
 }
 
