@@ -490,10 +490,15 @@ static void garbage_is_answered_or_cut_and_harms_nobody(void **state)
 
 	for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
 		int fd = dial_unix(sv), healthy;
+		struct pollfd p = { .fd = fd, .events = POLLIN };
 
 		say(fd, garbage[i]);
+		/*
+		 * Not until its end: libmicrohttpd 0.9.75 waits for its timeout where half a
+		 * request and the client's FIN come in one wake-up.
+		 */
 		shutdown(fd, SHUT_WR);
-		while (get(fd, sink, sizeof(sink)) > 0)
+		while (poll(&p, 1, 50) == 1 && recv(fd, sink, sizeof(sink), 0) > 0)
 			;
 		close(fd);
 		healthy = dial_unix(sv);
