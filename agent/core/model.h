@@ -182,8 +182,8 @@ const struct strategy *model_strategy(const struct model *m, const char *name);
 
 /*
  * The rules that concern more than one place: duplicate names and VIPs, a backend in two nat
- * services, two VIPs of one family in a nat service, weights that do not sum to 100.00, rings that
- * do not fit. 0, or -EINVAL with the place and the cure in `d`.
+ * services, two VIPs in a nat service, addresses of two families in one, weights that do not sum to
+ * 100.00, rings that do not fit. 0, or -EINVAL (-ENOMEM) with the place and the cure in `d`.
  */
 int model_validate(const struct model *m, struct diag *d);
 

@@ -133,8 +133,7 @@ static int check_weights(const struct service *s, struct diag *d)
 
 	for (size_t i = 0; i < s->nversions; i++)
 		sum += s->versions[i].weight_bp;
-	/* The only version of a service need not say that it takes everything. */
-	if (sum == WEIGHT_FULL_BP || (sum == 0 && s->nversions == 1))
+	if (sum == WEIGHT_FULL_BP)
 		return 0;
 
 	snprintf(place, sizeof(place), "%s/versions", s->pointer);
