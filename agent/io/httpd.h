@@ -43,7 +43,8 @@ typedef void (*httpd_handler)(void *arg, const struct http_request *req, struct 
  */
 int httpd_open(struct httpd **ret, uv_loop_t *loop, const char *socket_path,
 	       const struct endpoint *tcp, httpd_handler fn, void *arg, struct diag *d);
-/* Finishes nothing: stops listening, drops connections, removes the socket. */
+/* Finishes nothing: stops listening, drops connections, removes the socket. The loop must run once
+ * more to close handles. NULL is fine. */
 void httpd_close(struct httpd *h);
 
 #endif

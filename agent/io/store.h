@@ -85,7 +85,7 @@ int store_put_deploy(struct store *s, const struct stored_deploy *v);
 /* Oldest first. `service` NULL: all. `snapshot` is given only for deployments that are not over. */
 int store_each_deploy(struct store *s, const char *service,
 		      int (*fn)(void *arg, const struct stored_deploy *v), void *arg);
-uint64_t store_next_deploy_id(struct store *s);
+uint64_t store_next_deploy_id(struct store *s); /* 0: cannot be read */
 
 /* A ring: its slot words, for a host that lost its maps (a reboot). */
 int store_put_ring(struct store *s, const char *service, const uint64_t *slots, uint32_t nslots);
