@@ -24,7 +24,7 @@ static __always_inline bool zd_birth_swap(struct zd_birth *cell, __u32 from, __u
 }
 
 /* A SYN goes to `backend`. */
-static __noinline int zd_birth_syn(__u64 hash, __u32 backend)
+__noinline int zd_birth_syn(__u64 hash, __u32 backend)
 {
 	struct zd_birth *cell = zd_birth_cell(hash);
 	__u64 now = bpf_ktime_get_coarse_ns();
@@ -59,7 +59,7 @@ static __noinline int zd_birth_syn(__u64 hash, __u32 backend)
 	return 1;
 }
 
-static __noinline int zd_birth_answer(__u64 hash, __u32 backend, __u32 isn)
+__noinline int zd_birth_answer(__u64 hash, __u32 backend, __u32 isn)
 {
 	struct zd_birth *cell = zd_birth_cell(hash);
 
@@ -74,7 +74,7 @@ static __noinline int zd_birth_answer(__u64 hash, __u32 backend, __u32 isn)
 	return 1;
 }
 
-static __noinline int zd_birth_reset(__u64 hash, __u32 backend, __u32 seq)
+__noinline int zd_birth_reset(__u64 hash, __u32 backend, __u32 seq)
 {
 	struct zd_birth *cell = zd_birth_cell(hash);
 

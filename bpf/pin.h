@@ -22,8 +22,10 @@ static __always_inline __u32 zd_tick(void)
 
 static __always_inline __u32 zd_longest_ticks(void)
 {
-	__u32 longest = zd_cfg.idle_ticks;
+	__u32 longest = zd_cfg.longest_ticks;
 
+	if (zd_cfg.idle_ticks > longest)
+		longest = zd_cfg.idle_ticks;
 	if (zd_cfg.syn_ticks > longest)
 		longest = zd_cfg.syn_ticks;
 	if (zd_cfg.fin_ticks > longest)
@@ -85,32 +87,34 @@ static __always_inline __u64 *zd_pin_find(__u64 hash, __u32 tick, __u64 *ret_see
 	return NULL;
 }
 
-/* Where a new pin goes: the flow's own word, else a free or ended one, else the first to end. */
-static __always_inline __u64 *zd_pin_place(struct zd_pin_bucket *b, __u64 hash, __u32 tick,
-					   __u64 *ret_seen, bool *ret_evicts)
+/*
+ * How well a word would do as the place of a new pin, lowest best: the flow's own word, else a free
+ * or ended one, else the one that ends first.
+ */
+static __always_inline __u32 zd_pin_rank(__u64 word, __u64 hash, __u32 tick)
 {
-	__u32 longest = zd_longest_ticks(), least = ~0u;
-	__u64 *place = NULL;
-
-	for (int i = 0; i < ZD_PINS_PER_BUCKET; i++) {
-		__u64 word = *(volatile __u64 *)&b->word[i];
-		__u32 left = ZD_PIN_IS_LIVING(word, tick, longest) ? ZD_PIN_LEFT(word, tick) : 0;
-		bool own = zd_pin_is_of(word, hash) && ZD_PIN_EXPIRY(word);
-
-		if (own || left < least) {
-			place = &b->word[i];
-			*ret_seen = word;
-			*ret_evicts = left && !own;
-			least = left;
-		}
-		if (own)
-			break;
-	}
-	return place;
+	if (ZD_PIN_EXPIRY(word) && zd_pin_is_of(word, hash))
+		return 0;
+	return ZD_PIN_IS_LIVING(word, tick, zd_longest_ticks()) ? 1 + ZD_PIN_LEFT(word, tick) : 1;
 }
 
-/* Insert or overwrite. */
-static __noinline int zd_pin_put(__u64 hash, __u32 backend, __u32 state)
+/* Index in the bucket. Index and rank go through the loop as one number, to spare the verifier. */
+static __always_inline __u32 zd_pin_place(const struct zd_pin_bucket *b, __u64 hash, __u32 tick)
+{
+	__u32 best = ~0u;
+
+	for (int i = 0; i < ZD_PINS_PER_BUCKET; i++) {
+		__u64 word = *(volatile const __u64 *)&b->word[i];
+		__u32 rank = zd_pin_rank(word, hash, tick) << 8 | i;
+
+		if (rank < best)
+			best = rank;
+	}
+	return best % ZD_PINS_PER_BUCKET;
+}
+
+/* Insert or overwrite. A global function: the verifier looks at it once, not once a caller. */
+__noinline int zd_pin_put(__u64 hash, __u32 backend, __u32 state)
 {
 	struct zd_pin_bucket *b = zd_pin_bucket(hash);
 	__u32 tick = zd_tick();
@@ -119,22 +123,20 @@ static __noinline int zd_pin_put(__u64 hash, __u32 backend, __u32 state)
 	if (!b)
 		return 0;
 	for (int i = 0; i < ZD_PIN_TRIES; i++) {
-		bool evicts = false;
-		__u64 seen = 0, *place = zd_pin_place(b, hash, tick, &seen, &evicts);
+		__u64 *place = &b->word[zd_pin_place(b, hash, tick)];
+		__u64 seen = *(volatile __u64 *)place;
 
-		if (!place)
-			return 0;
 		if (__sync_val_compare_and_swap(place, seen, want) != seen)
 			continue;
 		zd_count(ZD_EV_PIN_INSERTED);
-		if (evicts)
+		if (zd_pin_rank(seen, hash, tick) > 1)
 			zd_count(ZD_EV_PIN_EVICTED);
 		return 1;
 	}
 	return 0;
 }
 
-static __noinline int zd_pin_delete(__u64 hash)
+__noinline int zd_pin_delete(__u64 hash)
 {
 	struct zd_pin_bucket *b = zd_pin_bucket(hash);
 
@@ -143,7 +145,7 @@ static __noinline int zd_pin_delete(__u64 hash)
 	for (int i = 0; i < ZD_PINS_PER_BUCKET; i++) {
 		__u64 word = *(volatile __u64 *)&b->word[i];
 
-		if (zd_pin_is_of(word, hash) && ZD_PIN_EXPIRY(word))
+		if (ZD_PIN_EXPIRY(word) && zd_pin_is_of(word, hash))
 			__sync_val_compare_and_swap(&b->word[i], word, 0);
 	}
 	return 1;

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "frame.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ETH_LEN 14
+
+void frame_addr(const char *text, uint8_t ret[16])
+{
+	struct in_addr v4;
+
+	memset(ret, 0, 16);
+	if (inet_pton(AF_INET, text, &v4) == 1) {
+		ret[10] = ret[11] = 0xff;
+		memcpy(ret + 12, &v4, sizeof(v4));
+	} else if (inet_pton(AF_INET6, text, ret) != 1) {
+		fprintf(stderr, "not an address: %s\n", text);
+		abort();
+	}
+}
+
+bool frame_is_v6(const struct frame *f)
+{
+	return strchr(f->dst, ':') != NULL;
+}
+
+static size_t ext_len(const struct frame *f)
+{
+	return (size_t)f->next * 8 * (f->ext_units + 1u);
+}
+
+size_t frame_l4_offset(const struct frame *f)
+{
+	return frame_is_v6(f) ? ETH_LEN + 40 + ext_len(f) : ETH_LEN + 20u + f->ip_options;
+}
+
+static void put16(uint8_t *at, size_t v)
+{
+	at[0] = (uint8_t)(v >> 8);
+	at[1] = (uint8_t)v;
+}
+
+static void put32(uint8_t *at, uint32_t v)
+{
+	put16(at, v >> 16);
+	put16(at + 2, v & 0xffff);
+}
+
+static uint32_t sum(const uint8_t *at, size_t len)
+{
+	uint32_t s = 0;
+
+	for (size_t i = 0; i < len; i++)
+		s += (uint32_t)at[i] << (i % 2 ? 0 : 8);
+	return s;
+}
+
+static uint16_t fold(uint32_t s)
+{
+	while (s >> 16)
+		s = (s & 0xffff) + (s >> 16);
+	return (uint16_t)~s;
+}
+
+static size_t l4_len(const struct frame *f)
+{
+	return 20u + f->tcp_options + f->payload;
+}
+
+static void put_tcp(const struct frame *f, uint8_t *at, uint32_t pseudo)
+{
+	put16(at, f->sport);
+	put16(at + 2, f->dport);
+	put32(at + 4, f->seq);
+	put32(at + 8, f->ack);
+	at[12] = (uint8_t)((20 + f->tcp_options) / 4 << 4);
+	at[13] = f->flags;
+	put16(at + 14, 0xffff);
+	memset(at + 20, 1, f->tcp_options); /* NOP */
+	for (size_t i = 0; i < f->payload; i++)
+		at[20u + f->tcp_options + i] = (uint8_t)(i * 7 + 3);
+	put16(at + 16, fold(pseudo + sum(at, l4_len(f))));
+}
+
+static uint8_t *put_v4(const struct frame *f, uint8_t *ip)
+{
+	size_t header = 20u + f->ip_options;
+	uint8_t addr[16];
+
+	ip[0] = (uint8_t)(0x40 | header / 4);
+	put16(ip + 2, header + l4_len(f));
+	put16(ip + 4, 0x1234);
+	put16(ip + 6, f->frag_off);
+	ip[8] = f->ttl ? f->ttl : 64;
+	ip[9] = f->proto ? f->proto : IPPROTO_TCP;
+	frame_addr(f->src, addr);
+	memcpy(ip + 12, addr + 12, 4);
+	frame_addr(f->dst, addr);
+	memcpy(ip + 16, addr + 12, 4);
+	memset(ip + 20, 1, f->ip_options); /* NOP */
+	put16(ip + 10, fold(sum(ip, header)));
+	put_tcp(f, ip + header, sum(ip + 12, 8) + ip[9] + (uint32_t)l4_len(f));
+	return ip + header + l4_len(f);
+}
+
+static uint8_t *put_v6(const struct frame *f, uint8_t *ip)
+{
+	uint8_t proto = f->proto ? f->proto : IPPROTO_TCP;
+	uint8_t *next = ip + 6, *at = ip + 40;
+
+	ip[0] = 0x60;
+	put16(ip + 4, ext_len(f) + l4_len(f));
+	ip[7] = f->ttl ? f->ttl : 64;
+	frame_addr(f->src, ip + 8);
+	frame_addr(f->dst, ip + 24);
+	for (int i = 0; i < f->next; i++) {
+		*next = f->ext[i];
+		next = at;
+		memset(at, 0, 8u * (f->ext_units + 1u));
+		/* A fragment header's second byte is reserved, the others' is a length. */
+		at[1] = f->ext[i] == IPPROTO_FRAGMENT ? 0 : f->ext_units;
+		at += 8u * (f->ext_units + 1u);
+	}
+	*next = proto;
+	put_tcp(f, at, sum(ip + 8, 32) + proto + (uint32_t)l4_len(f));
+	return at + l4_len(f);
+}
+
+size_t frame_build(const struct frame *f, uint8_t *buf)
+{
+	const uint8_t mac[12] = { 2, 0, 0, 0, 0, f->dmac, 2, 0, 0, 0, 0, f->smac };
+	uint8_t *end;
+
+	memset(buf, 0, FRAME_MAX);
+	memcpy(buf, mac, sizeof(mac));
+	put16(buf + 12, f->ethertype ? f->ethertype : frame_is_v6(f) ? 0x86dd : 0x0800);
+	end = frame_is_v6(f) ? put_v6(f, buf + ETH_LEN) : put_v4(f, buf + ETH_LEN);
+	return (size_t)(end - buf) + f->padding;
+}
