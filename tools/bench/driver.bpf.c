@@ -54,14 +54,14 @@ SEC("xdp") int driver(struct xdp_md *ctx)
 	if (++s->run == s->runs)
 		s->end_ns = bpf_ktime_get_ns();
 
-	for (int i = 0; i < MAX_HEADER; i += 8)
-		*(__u64 *)(data + i) = *(__u64 *)(s->header + i);
 	/* An odd multiplier walks all flows in an order that no prefetcher guesses. */
 	flow = (__u32)(s->run * 2654435761u) % s->flows;
 	if (s->addr_off > MAX_HEADER - 4 || s->port_off > MAX_HEADER - 2)
 		return XDP_ABORTED;
-	*(__u32 *)(data + s->addr_off) = bpf_htonl(0x0a000001u + (flow >> 12));
-	*(__u16 *)(data + s->port_off) = bpf_htons(1024 + (flow & 0xfff));
+	*(__u32 *)(s->header + s->addr_off) = bpf_htonl(0x0a000001u + (flow >> 12));
+	*(__u16 *)(s->header + s->port_off) = bpf_htons(1024 + (flow & 0xfff));
+	for (int i = 0; i < MAX_HEADER; i += 8)
+		*(__u64 *)(data + i) = *(__u64 *)(s->header + i);
 
 	bpf_tail_call(ctx, &driver_target, 0);
 	return XDP_ABORTED;

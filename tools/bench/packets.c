@@ -156,11 +156,10 @@ static int make_network(struct rig *r)
 	if (unshare(CLONE_NEWNET) < 0)
 		return -errno;
 	if (system("ip link add bench0 type veth peer name bench1 && ip link set bench0 up && "
-		   "ip link set bench1 up && ip addr add 10.255.255.254/8 dev bench0 && "
+		   "ip link set bench1 up && ip addr add 172.31.255.254/30 dev bench0 && "
 		   "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.bench0.forwarding=1 && "
-		   "ip route add 172.16.0.0/12 via 10.255.255.253 && "
-		   "ip neigh add 10.255.255.253 lladdr 02:00:00:00:00:02 dev bench0 && "
-		   "ip route add default via 10.255.255.253") != 0)
+		   "ip neigh add 172.31.255.253 lladdr 02:00:00:00:00:02 dev bench0 && "
+		   "ip route add default via 172.31.255.253") != 0)
 		return -EIO;
 	r->ifindex = if_nametoindex("bench0");
 	return r->ifindex ? 0 : -ENODEV;
