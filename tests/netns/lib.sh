@@ -294,6 +294,7 @@ nginx_backend() {
 	mkdir -p "$RUN/nginx$i"
 	cat > "$RUN/nginx$i/nginx.conf" <<-NGINX
 	daemon off;
+	user root;
 	worker_processes 1;
 	worker_rlimit_nofile 20000;
 	pid $RUN/nginx$i/pid;
@@ -305,6 +306,7 @@ nginx_backend() {
 		keepalive_timeout 300s;
 		keepalive_requests 1000000;
 		reset_timedout_connection on;
+		client_max_body_size 16m;
 		client_body_temp_path $RUN/nginx$i/body;
 		proxy_temp_path $RUN/nginx$i/proxy;
 		fastcgi_temp_path $RUN/nginx$i/fastcgi;
@@ -314,6 +316,12 @@ nginx_backend() {
 			listen 8080 backlog=4096;
 			listen [::]:8080 backlog=4096;
 			location = /health { return 200 "ok\\n"; }
+			location = /big { alias $RUN/big; }
+			location = /up {
+				client_body_in_file_only on;
+				add_header X-File \$request_body_file;
+				proxy_pass http://127.0.0.1:8080/health;
+			}
 			location / { $answer }
 		}
 	}
@@ -479,6 +487,12 @@ share_is() {
 		printf "%s: %d of %d (%.3f %%), wanted %.3f %%, %.1f off, bound %.1f", d <= bound ? "ok" : "no", k, n, 100 * k / n, 100 * p, d, bound
 	}')
 	if [ "${verdict%%:*}" = ok ]; then pass "$1"; else fail "$1" "$verdict"; fi
+}
+
+# has_slots SERVICE ADDRESS: its checks passed and the ring names it.
+has_slots() {
+	api "/api/v1/services/$1/backends" | jq -e --arg a "$2" \
+		'(.backends? // .)[] | select(.address == $a) | .programmedSlots > 0 and .programmedSlots == .wantedSlots'
 }
 
 # Deployments
