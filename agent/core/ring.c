@@ -98,6 +98,7 @@ struct plan {
 	const struct share *shares;
 	size_t n, next;                      /* next: the first share that may be in want */
 	uint64_t left;                       /* slots still wanted */
+	uint32_t flags;                      /* of all slots, and LEASED if any share is */
 	int32_t balance[ZD_MAX_BACKEND_IDS]; /* slots held less slots wanted */
 	bool leased[ZD_MAX_BACKEND_IDS];
 };
@@ -108,21 +109,26 @@ static void plan_init(struct plan *p, const struct ring *r, const struct share *
 	p->shares = shares;
 	p->n = n;
 
-	for (uint32_t i = 0; i < r->nslots; i++)
+	for (uint32_t i = 0; i < r->nslots; i++) {
 		p->balance[ZD_SLOT_CURRENT(r->slots[i])]++;
+		p->flags |= ZD_SLOT_FLAGS(r->slots[i]);
+	}
 	for (size_t i = 0; i < n; i++) {
 		p->balance[shares[i].backend] -= (int32_t)shares[i].slots;
 		p->leased[shares[i].backend] = shares[i].leased;
+		p->flags |= shares[i].leased ? ZD_SLOT_LEASED : 0;
 	}
-	for (size_t i = 1; i < ZD_MAX_BACKEND_IDS; i++)
-		if (p->balance[i] < 0)
-			p->left += (uint64_t)-p->balance[i];
+	for (size_t i = 0; i < n; i++)
+		if (p->balance[shares[i].backend] < 0)
+			p->left += (uint64_t)-p->balance[shares[i].backend];
 }
 
 static uint16_t plan_receiver(struct plan *p)
 {
-	while (p->balance[p->shares[p->next].backend] >= 0)
+	while (p->balance[p->shares[p->next].backend] >= 0) {
 		p->next++;
+		assert(p->next < p->n);
+	}
 	return p->shares[p->next].backend;
 }
 
@@ -153,12 +159,15 @@ static uint16_t plan_pick(struct plan *p, enum stage stage, uint64_t word)
 uint32_t ring_rebalance(struct ring *r, const struct share *shares, size_t n,
 			const struct ring_world *w)
 {
+	enum stage first;
 	uint32_t moved = 0;
 	struct plan p;
 
 	plan_init(&p, r, shares, n);
+	/* Only a slot in transition has a home elsewhere. */
+	first = p.flags & ZD_SLOT_ADOPT ? STAGE_HOME : STAGE_SETTLED;
 
-	for (enum stage stage = STAGE_HOME; stage < STAGE_MAX; stage++) {
+	for (enum stage stage = first; stage < STAGE_MAX; stage++) {
 		for (uint32_t i = 0; i < r->nslots && p.left; i++) {
 			uint16_t from = ZD_SLOT_CURRENT(r->slots[i]), to;
 
@@ -175,7 +184,7 @@ uint32_t ring_rebalance(struct ring *r, const struct share *shares, size_t n,
 		}
 	}
 
-	for (uint32_t i = 0; i < r->nslots; i++)
+	for (uint32_t i = 0; i < r->nslots && p.flags & ZD_SLOT_LEASED; i++)
 		slot_lease(r, i, p.leased[ZD_SLOT_CURRENT(r->slots[i])], w);
 	return moved;
 }

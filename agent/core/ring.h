@@ -56,10 +56,10 @@ bool ring_assign(struct ring *r, uint32_t slot, uint16_t backend, bool leased,
 		 const struct ring_world *w);
 
 /*
- * Make the ring hold shares[].slots of each backend, reassigning exactly the surplus. Slots whose
- * base is in want of slots go back to it first (they need no pins). Backends not named in `shares`
- * hold 0, except that without anybody in want a surplus stays where it is. Also brings the LEASED
- * flag of slots that stay in line with shares[].leased.
+ * Make the ring hold shares[].slots of each backend, reassigning exactly the surplus; a backend may
+ * be named once. Slots whose base is in want of slots go back to it first (they need no pins).
+ * Backends not named in `shares` hold 0, except that without anybody in want a surplus stays where
+ * it is. Also brings the LEASED flag of slots that stay in line with shares[].leased.
  * Returns the number of slots whose current backend changed.
  */
 uint32_t ring_rebalance(struct ring *r, const struct share *shares, size_t n,
