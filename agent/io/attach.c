@@ -363,8 +363,28 @@ static int attach_xdp(const struct maps *m, const char *ifname, unsigned ifindex
 	return err;
 }
 
-int maps_attach(struct maps *m, const char *ifname, unsigned ifindex, enum xdp_mode wanted,
-		enum xdp_mode *ret_mode, struct diag *d)
+/* Another process may have upgraded the programs, or unloaded them, since they were opened. */
+static int follow_programs(struct maps *m)
+{
+	int xdp = pinfs_get(m->pin_dir, PIN_PROGS, "xdp");
+	int tc = pinfs_get(m->pin_dir, PIN_PROGS, "tc");
+
+	if (xdp < 0 || tc < 0) {
+		if (xdp >= 0)
+			close(xdp);
+		if (tc >= 0)
+			close(tc);
+		return xdp < 0 ? xdp : tc;
+	}
+	close(m->xdp_fd);
+	close(m->tc_fd);
+	m->xdp_fd = xdp;
+	m->tc_fd = tc;
+	return 0;
+}
+
+static int attach_locked(struct maps *m, const char *ifname, unsigned ifindex, enum xdp_mode wanted,
+			 enum xdp_mode *ret_mode, struct diag *d)
 {
 	struct xdp_state now;
 	bool tc_added;
@@ -396,7 +416,25 @@ int maps_attach(struct maps *m, const char *ifname, unsigned ifindex, enum xdp_m
 	return err;
 }
 
-int maps_detach(struct maps *m, const char *ifname, unsigned ifindex)
+int maps_attach(struct maps *m, const char *ifname, unsigned ifindex, enum xdp_mode wanted,
+		enum xdp_mode *ret_mode, struct diag *d)
+{
+	int lock = pinfs_lock(m->pin_dir), err;
+
+	err = lock < 0 ? lock : follow_programs(m);
+	if (err)
+		diag_set(d, -err, "pin_missing", "/state/pinDir",
+			 "the programs pinned under %s cannot be opened: %s; somebody has unloaded "
+			 "them, restart zddlbd",
+			 m->pin_dir, strerror(-err));
+	else
+		err = attach_locked(m, ifname, ifindex, wanted, ret_mode, d);
+	if (lock >= 0)
+		close(lock);
+	return err;
+}
+
+static int detach_locked(struct maps *m, const char *ifname, unsigned ifindex)
 {
 	char name[MODEL_IFNAME_LEN + 8];
 	uint32_t prog, filter;
@@ -411,6 +449,17 @@ int maps_detach(struct maps *m, const char *ifname, unsigned ifindex)
 	filter = ifindex ? tc_present(ifindex) : 0;
 	if (!err && filter && prog_uses_map(filter, m->map_fd[MAP_BACKENDS]))
 		err = tc_remove(m->pin_dir, ifindex);
+	return err;
+}
+
+int maps_detach(struct maps *m, const char *ifname, unsigned ifindex)
+{
+	int lock = pinfs_lock(m->pin_dir), err;
+
+	if (lock < 0)
+		return lock;
+	err = detach_locked(m, ifname, ifindex);
+	close(lock);
 	return err;
 }
 

@@ -49,6 +49,8 @@ const char *pinfs_path(char buf[PIN_PATH_LEN], const char *pin_dir, const char *
 const char *pinfs_link_name(char buf[MODEL_IFNAME_LEN + 8], const char *ifname);
 /* Not everything in /links is a link: clsact-IFINDEX says that we made that qdisc. */
 bool pinfs_is_link(const char *name);
+/* One changer at a time, whatever process: an exclusive lock that the descriptor holds. */
+int pinfs_lock(const char *pin_dir);
 int pinfs_prepare(const char *pin_dir, struct diag *d);
 /* Open what is pinned there; -ENOENT. */
 int pinfs_get(const char *pin_dir, const char *dir, const char *name);
@@ -70,6 +72,7 @@ int settings_check_options(const struct maps_options *o, struct diag *d);
 void settings_choose(struct maps *m, const struct maps_options *o);
 /* -EPROTO: of another ABI. */
 int settings_read(int fd, struct zd_settings *ret);
+void settings_inherit(struct zd_settings *to, const struct zd_settings *from);
 /* -EEXIST where maps made for one cannot serve the other. */
 int settings_compare(const struct zd_settings *have, const struct zd_settings *want,
 		     struct diag *d);

@@ -148,6 +148,11 @@ static int remove_leftovers(const struct maps *m, struct diag *d)
 	return err;
 }
 
+static void set_settings(const struct maps *m, struct zddlb *skel)
+{
+	memcpy((void *)(uintptr_t)&skel->rodata->zd_cfg, &m->settings, sizeof(m->settings));
+}
+
 static int set_sizes(const struct maps *m, struct zddlb *skel)
 {
 	for (enum map_id id = 0; id < MAP_COUNT; id++) {
@@ -157,7 +162,6 @@ static int set_sizes(const struct maps *m, struct zddlb *skel)
 		if (err)
 			return err;
 	}
-	memcpy((void *)(uintptr_t)&skel->rodata->zd_cfg, &m->settings, sizeof(m->settings));
 	return 0;
 }
 
@@ -239,13 +243,13 @@ static bool upgrade_pending(const struct maps *m)
  * Programs that are pinned already and do the same stay in force; the ones just loaded go. The tag
  * does not cover constants, but all constants that can differ are the settings.
  */
-static bool keep_programs(struct maps *m, const struct zd_settings *have)
+static bool keep_programs(struct maps *m, const struct zd_settings *have, bool replace)
 {
 	int xdp = pinfs_get(m->pin_dir, PIN_PROGS, "xdp");
 	int tc = pinfs_get(m->pin_dir, PIN_PROGS, "tc");
-	bool keep = xdp >= 0 && tc >= 0 && memcmp(have, &m->settings, sizeof(*have)) == 0 &&
-		    same_program(m->xdp_fd, xdp) && same_program(m->tc_fd, tc) &&
-		    !upgrade_pending(m);
+	bool keep =
+		!replace && xdp >= 0 && tc >= 0 && memcmp(have, &m->settings, sizeof(*have)) == 0 &&
+		same_program(m->xdp_fd, xdp) && same_program(m->tc_fd, tc) && !upgrade_pending(m);
 	int drop_xdp = keep ? m->xdp_fd : xdp, drop_tc = keep ? m->tc_fd : tc;
 
 	if (keep) {
@@ -277,9 +281,9 @@ static int upgrade(const struct maps *m, struct diag *d)
 	if (!err)
 		err = pin_new(m, "new-tc", m->tc_fd);
 	if (!err)
-		err = attach_replace(m, m->xdp_fd, m->tc_fd);
+		err = write_settings(m); /* first: a sweeping agent must know of longer timeouts */
 	if (!err)
-		err = write_settings(m);
+		err = attach_replace(m, m->xdp_fd, m->tc_fd);
 	if (!err)
 		err = pinfs_rename(m->pin_dir, PIN_PROGS, "new-xdp", "xdp");
 	if (!err)
@@ -293,12 +297,13 @@ static int upgrade(const struct maps *m, struct diag *d)
 	return 0;
 }
 
-static int settle_programs(struct maps *m, const struct zd_settings *have, struct diag *d)
+static int settle_programs(struct maps *m, const struct zd_settings *have, bool replace,
+			   struct diag *d)
 {
 	int err;
 
 	if (m->adopted)
-		return keep_programs(m, have) ? 0 : upgrade(m, d);
+		return keep_programs(m, have, replace) ? 0 : upgrade(m, d);
 	err = pin_all(m);
 	if (err)
 		return diag_set(d, -err, "pin_failed", "/state/pinDir",
@@ -355,7 +360,7 @@ static struct maps *new_maps(const char *pin_dir)
 	return m;
 }
 
-static int open_all(struct maps *m, struct zddlb *skel, struct diag *d)
+static int open_all(struct maps *m, struct zddlb *skel, bool replace, struct diag *d)
 {
 	struct zd_settings have = { 0 };
 	int err = set_sizes(m, skel);
@@ -366,6 +371,8 @@ static int open_all(struct maps *m, struct zddlb *skel, struct diag *d)
 	if (err < 0)
 		return err;
 	m->adopted = err > 0;
+	settings_inherit(&m->settings, &have);
+	set_settings(m, skel);
 	err = m->adopted ? 0 : remove_leftovers(m, d);
 	if (!err)
 		err = load(skel, d);
@@ -374,7 +381,7 @@ static int open_all(struct maps *m, struct zddlb *skel, struct diag *d)
 	if (!err)
 		err = map_memory(m);
 	if (!err)
-		err = settle_programs(m, &have, d);
+		err = settle_programs(m, &have, replace, d);
 	return err;
 }
 
@@ -382,7 +389,7 @@ int maps_open(struct maps **ret, const struct maps_options *o, struct diag *d)
 {
 	struct zddlb *skel = NULL;
 	struct maps *m = NULL;
-	int err;
+	int err, lock;
 
 	if (d)
 		memset(d, 0, sizeof(*d));
@@ -393,15 +400,16 @@ int maps_open(struct maps **ret, const struct maps_options *o, struct diag *d)
 	if (err)
 		return err;
 
+	lock = pinfs_lock(o->pin_dir);
 	m = new_maps(o->pin_dir);
 	skel = zddlb__open();
-	if (!m || !skel) {
-		err = -ENOMEM;
+	if (lock < 0 || !m || !skel) {
+		err = lock < 0 ? lock : -ENOMEM;
 		goto out;
 	}
 	m->replace = o->replace;
 	settings_choose(m, o);
-	err = open_all(m, skel, d);
+	err = open_all(m, skel, o->replace, d);
 	if (err)
 		goto out;
 
@@ -413,6 +421,8 @@ out:
 			 o->pin_dir, strerror(-err));
 	zddlb__destroy(skel);
 	maps_close(m);
+	if (lock >= 0)
+		close(lock);
 	return err;
 }
 
@@ -464,15 +474,20 @@ static int remove_maps(const char *pin_dir)
 
 int maps_unload(const char *pin_dir, struct diag *d)
 {
-	int fd, err;
+	int fd, err, lock;
 
 	libbpf_set_print(print_to_log);
+	lock = pinfs_lock(pin_dir);
+	if (lock == -ENOENT)
+		return 0;
 	fd = pinfs_get(pin_dir, PIN_MAPS, maps_name(MAP_BACKENDS));
-	err = attach_remove_all(pin_dir, fd);
+	err = lock < 0 ? lock : attach_remove_all(pin_dir, fd);
 	if (fd >= 0)
 		close(fd);
 	if (!err)
 		err = remove_maps(pin_dir);
+	if (lock >= 0)
+		close(lock);
 	if (err)
 		return diag_set(d, -err, "unload_failed", "/state/pinDir",
 				"not everything under %s could be removed: %s; run it as root, in "

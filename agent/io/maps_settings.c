@@ -13,7 +13,9 @@
 #define MAX_BIRTHS       65536u
 #define VIPS_PER_SERVICE 8u /* with the entries of addresses as such */
 #define RING_GRAIN       512u
-#define MAX_TICKS        254u
+/* The circle has 255; the rest is the time the sweep has to find an ended pin before the circle comes
+ * round and it looks living again. */
+#define MAX_TICKS 240u
 
 static uint32_t round_up_pow2(uint32_t n)
 {
@@ -60,6 +62,13 @@ int settings_check_options(const struct maps_options *o, struct diag *d)
 	return 0;
 }
 
+static uint8_t longest_of(const struct zd_settings *s)
+{
+	uint8_t longest = s->idle_ticks > s->syn_ticks ? s->idle_ticks : s->syn_ticks;
+
+	return longest > s->fin_ticks ? longest : s->fin_ticks;
+}
+
 void settings_choose(struct maps *m, const struct maps_options *o)
 {
 	uint32_t buckets = round_up_pow2(
@@ -91,6 +100,7 @@ void settings_choose(struct maps *m, const struct maps_options *o)
 		.syn_ticks = ticks_of_ms(o->syn_ms),
 		.fin_ticks = ticks_of_ms(o->fin_ms),
 	};
+	m->settings.longest_ticks = longest_of(&m->settings);
 	memcpy(m->settings.hash_key, o->hash_seed, sizeof(m->settings.hash_key));
 }
 
@@ -122,6 +132,13 @@ int maps_pinned_seed(const char *pin_dir, uint8_t ret[16])
 		return -ENOENT;
 	memcpy(ret, s.hash_key, sizeof(s.hash_key));
 	return 0;
+}
+
+/* Pins made under longer timeouts must not look ended under shorter ones. */
+void settings_inherit(struct zd_settings *to, const struct zd_settings *from)
+{
+	if (from->longest_ticks > to->longest_ticks)
+		to->longest_ticks = from->longest_ticks;
 }
 
 int settings_compare(const struct zd_settings *have, const struct zd_settings *want, struct diag *d)

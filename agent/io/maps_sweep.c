@@ -33,11 +33,14 @@ static int piece_map(struct piece *p, int fd, size_t index, size_t n, size_t ent
 	return 0;
 }
 
-static uint8_t longest_ticks(const struct zd_settings *s)
+/* Another process may have replaced the program, and the timeouts with it, since the last look. */
+static uint8_t longest_ticks(struct maps *m)
 {
-	uint8_t longest = s->idle_ticks > s->syn_ticks ? s->idle_ticks : s->syn_ticks;
+	struct zd_settings now;
 
-	return longest > s->fin_ticks ? longest : s->fin_ticks;
+	if (settings_read(m->map_fd[MAP_SETTINGS], &now) == 0)
+		settings_inherit(&m->settings, &now);
+	return m->settings.longest_ticks;
 }
 
 static void sweep_words(uint64_t *words, size_t n, uint8_t now, uint8_t longest, maps_pin_fn fn,
@@ -63,7 +66,7 @@ int maps_sweep_pins(struct maps *m, uint32_t *cursor, uint32_t buckets, uint64_t
 {
 	uint32_t total = m->entries[MAP_PINS],
 		 per_piece = PIECE_BYTES / sizeof(struct zd_pin_bucket);
-	uint8_t now = ZD_PIN_TICK(now_ns), longest = longest_ticks(&m->settings);
+	uint8_t now = ZD_PIN_TICK(now_ns), longest = longest_ticks(m);
 
 	if (*cursor >= total)
 		*cursor = 0;

@@ -5,9 +5,11 @@
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -134,6 +136,19 @@ int pinfs_prepare(const char *pin_dir, struct diag *d)
 					path, strerror(-err));
 	}
 	return 0;
+}
+
+int pinfs_lock(const char *pin_dir)
+{
+	int fd = open(pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX) == 0)
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
 }
 
 int pinfs_get(const char *pin_dir, const char *dir, const char *name)

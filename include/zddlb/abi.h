@@ -232,7 +232,8 @@ struct zd_settings {
 	__u8 idle_ticks;
 	__u8 syn_ticks;
 	__u8 fin_ticks;
-	__u8 pad;
+	__u8 longest_ticks; /* at least the others, and the longest there ever was in these maps:
+			     * pins of before a shorter timeout still live */
 	__u64 hash_key[2];
 };
 _Static_assert(sizeof(struct zd_settings) == 32, "ABI");

@@ -568,6 +568,39 @@ static void an_upgrade_replaces_the_program_and_nothing_else(void **state)
 	assert_int_not_equal(access(MAPS_WORLD_PIN_DIR "/progs/new-xdp", F_OK), 0);
 }
 
+static uint32_t link_prog(const char *ifname)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "links/xdp-%s", ifname);
+	return link_info(name).prog_id;
+}
+
+static void a_running_agent_follows_an_upgrade_by_another_process(void **state)
+{
+	struct maps_options o = maps_world_options;
+	struct maps *running = maps_world_open(), *m = NULL;
+	uint32_t before;
+	struct diag d;
+
+	(void)state;
+	assert_attached(running, "v0", XDP_MODE_NATIVE, XDP_MODE_NATIVE);
+	before = link_prog("v0");
+	o.replace = true;
+	assert_int_equal(maps_open(&m, &o, &d), 0);
+	maps_close(m);
+	assert_int_not_equal(link_prog("v0"), before);
+	assert_attached(running, "v1", XDP_MODE_GENERIC, XDP_MODE_GENERIC);
+	assert_int_equal(link_prog("v1"), link_prog("v0"));
+
+	/* Unloaded behind its back: it must not attach what nobody could find again. */
+	assert_int_equal(maps_unload(MAPS_WORLD_PIN_DIR, &d), 0);
+	assert_int_equal(attach(running, "v0", XDP_MODE_NATIVE, &(enum xdp_mode){ 0 }), -ENOENT);
+	assert_int_equal(maps_detach(running, "v0", if_nametoindex("v0")), -ENOENT);
+	assert_bare("v0");
+	maps_close(running);
+}
+
 static int group_setup(void **state)
 {
 	(void)state;
@@ -595,6 +628,7 @@ int main(void)
 		TEST(programs_of_others_are_left_alone),
 		TEST(a_mode_the_driver_lacks_is_refused_and_auto_finds_another),
 		TEST(an_upgrade_replaces_the_program_and_nothing_else),
+		TEST(a_running_agent_follows_an_upgrade_by_another_process),
 	};
 
 	return cmocka_run_group_tests_name("maps", tests, group_setup, NULL);

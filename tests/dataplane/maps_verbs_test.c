@@ -337,6 +337,40 @@ static void the_sweep_counts_living_pins_and_removes_ended_ones(void **state)
 	munmap(pins, bytes);
 }
 
+static void shorter_timeouts_do_not_end_pins_made_under_longer_ones(void **state)
+{
+	const uint64_t now = 1000 * TICK_NS;
+	struct maps_options o = maps_world_options;
+	size_t bytes = maps_pin_buckets(*state) * sizeof(struct zd_pin_bucket);
+	struct zd_pin_bucket *pins = view("maps/pins", bytes);
+	struct maps *m = *state, *other = NULL;
+	struct tally t = { 0 };
+	uint32_t cursor = 0;
+	struct diag d;
+
+	pins[0].word[0] = pin_word(1, (ZD_PIN_TICK(now) + 211 - 1) % 255 + 1);
+	pins[0].word[1] = pin_word(2, (ZD_PIN_TICK(now) + 225 - 1) % 255 + 1);
+	o.idle_ms = 10000;
+	maps_close(m);
+	*state = NULL;
+	assert_int_equal(maps_open(&m, &o, &d), 0);
+	*state = m;
+	o.idle_ms = 20000;
+	assert_int_equal(maps_open(&other, &o, &d), 0);
+	maps_close(other);
+	assert_int_equal(maps_sweep_pins(m, &cursor, UINT32_MAX, now, tally_pin, &t), 1);
+	assert_int_equal(t.sum, 1);
+	/* Another process asks for longer ones while this agent runs. */
+	pins[0].word[1] = pin_word(2, (ZD_PIN_TICK(now) + 225 - 1) % 255 + 1);
+	o.idle_ms = 960000;
+	assert_int_equal(maps_open(&other, &o, &d), 0);
+	maps_close(other);
+	t.sum = 0;
+	assert_int_equal(maps_sweep_pins(m, &cursor, UINT32_MAX, now, tally_pin, &t), 1);
+	assert_int_equal(t.sum, 1 + 2);
+	munmap(pins, bytes);
+}
+
 static void tally_backend(void *arg, uint16_t backend)
 {
 	struct tally *t = arg;
@@ -429,6 +463,7 @@ int main(void)
 		TEST(alive_is_one_bit_of_the_flags),
 		TEST(vips_and_reverse_entries_are_walked_and_removed),
 		TEST(the_sweep_counts_living_pins_and_removes_ended_ones),
+		TEST(shorter_timeouts_do_not_end_pins_made_under_longer_ones),
 		TEST(handshakes_that_stay_unanswered_are_set_free_once),
 		TEST(counters_are_summed_over_cpus),
 		TEST(every_counter_has_a_name_of_its_own),
