@@ -127,6 +127,12 @@ $(B)/tests/dataplane/netlink_test: $(B)/tests/dataplane/netlink_test.o $(netlink
 	$(call say,LD,$@)
 	$(Q)$(CC) $(all_ldflags) $^ $$($(PKG_CONFIG) --libs cmocka libmnl libcurl libuv) -lm -o $@
 
+# Those of the programs themselves need no agent.
+program_tests := $(patsubst %,$(B)/tests/dataplane/%_test,select forward birth hostile history)
+$(program_tests): %: %.o $(call obj,tests/dataplane/frame.c tests/dataplane/world.c) $(B)/libcore.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(all_ldflags) $^ $$($(PKG_CONFIG) --libs cmocka libbpf) -lm -o $@
+
 $(B)/tests/dataplane/%_test: $(B)/tests/dataplane/%_test.o $(call obj,$(dataplane_lib)) $(maps_objs) $(B)/libcore.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(all_ldflags) $^ $$($(PKG_CONFIG) --libs cmocka libbpf) -lm -o $@
@@ -167,7 +173,7 @@ lint: deps
 	$(Q)shellcheck -x $(sh_files)
 	$(Q)cppcheck --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 --quiet -j2 \
 		-Iinclude agent tools tests
-	$(Q)printf '%s\n' $(core_src) $(io_src) $(agent_src) $(cli_src) | xargs -P2 -n4 sh -c \
+	$(Q)printf '%s\n' $(core_src) $(io_src) $(agent_src) $(cli_src) | xargs -P2 -n1 sh -c \
 		'clang-tidy-14 --quiet --warnings-as-errors="*" "$$@" -- -std=c11 -D_GNU_SOURCE -Iinclude -I$(B)/bpf 2>/dev/null' sh
 
 install: all

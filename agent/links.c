@@ -247,13 +247,13 @@ void links_changed(void *control, enum netlink_change change, const char *ifname
 	(void)ifname;
 	(void)up;
 	switch (change) {
-	case NETLINK_LINK:
+	case CHANGED_LINK:
 		c->links_due = true;
 		c->resolve_due = true;
 		break;
-	case NETLINK_ADDR:
-	case NETLINK_ROUTE:
-	case NETLINK_NEIGH:
+	case CHANGED_ADDR:
+	case CHANGED_ROUTE:
+	case CHANGED_NEIGH:
 		c->resolve_due = true;
 		break;
 	}

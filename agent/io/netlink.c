@@ -18,10 +18,6 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 
-/* The kernel's number of this protocol bears the name of one of our changes. */
-enum { PROTOCOL = NETLINK_ROUTE };
-#undef NETLINK_ROUTE
-
 #define REQUEST_LEN   256
 #define ANSWER_LEN    32768
 #define TIMEOUT_SEC   1
@@ -467,22 +463,22 @@ static int on_event(const struct nlmsghdr *nlh, void *arg)
 	case RTM_NEWLINK:
 	case RTM_DELLINK:
 		if (link_take(&l, nlh))
-			n->fn(n->arg, NETLINK_LINK, l.name,
+			n->fn(n->arg, CHANGED_LINK, l.name,
 			      l.info.up && nlh->nlmsg_type == RTM_NEWLINK);
 		break;
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:
 		if (is_real_route(nlh))
-			n->seen |= 1u << NETLINK_ROUTE;
+			n->seen |= 1u << CHANGED_ROUTE;
 		break;
 	case RTM_NEWNEIGH:
 	case RTM_DELNEIGH:
 		if (is_host_neigh(nlh))
-			n->seen |= 1u << NETLINK_NEIGH;
+			n->seen |= 1u << CHANGED_NEIGH;
 		break;
 	case RTM_NEWADDR:
 	case RTM_DELADDR:
-		n->seen |= 1u << NETLINK_ADDR;
+		n->seen |= 1u << CHANGED_ADDR;
 		break;
 	}
 	return MNL_CB_OK;
@@ -513,8 +509,8 @@ static int receive_event(struct netlink *n)
 
 int netlink_dispatch(struct netlink *n)
 {
-	static const enum netlink_change all[] = { NETLINK_LINK, NETLINK_ROUTE, NETLINK_NEIGH,
-						   NETLINK_ADDR };
+	static const enum netlink_change all[] = { CHANGED_LINK, CHANGED_ROUTE, CHANGED_NEIGH,
+						   CHANGED_ADDR };
 	int ret = 1;
 
 	n->seen = 0;
@@ -536,7 +532,7 @@ int netlink_fd(const struct netlink *n)
 
 static int socket_open(struct mnl_socket **ret, int flags, unsigned groups)
 {
-	struct mnl_socket *s = mnl_socket_open2(PROTOCOL, SOCK_CLOEXEC | flags);
+	struct mnl_socket *s = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | flags);
 	int err;
 
 	if (!s)

@@ -15,8 +15,8 @@ struct netlink;
 
 /* Called (from netlink_dispatch) when a link came, went or changed, or any route, neighbour or
  * address changed: what was resolved before may be stale. `ifname` is "" where the change is not
- * that of one link; NETLINK_LINK with "" says that events were lost: look at every link. */
-enum netlink_change { NETLINK_LINK, NETLINK_ROUTE, NETLINK_NEIGH, NETLINK_ADDR };
+ * that of one link; CHANGED_LINK with "" says that events were lost: look at every link. */
+enum netlink_change { CHANGED_LINK, CHANGED_ROUTE, CHANGED_NEIGH, CHANGED_ADDR };
 typedef void (*netlink_fn)(void *arg, enum netlink_change change, const char *ifname, bool up);
 
 int netlink_open(struct netlink **ret, netlink_fn fn, void *arg);
@@ -42,7 +42,7 @@ struct next_hop {
 };
 /*
  * Route and neighbour towards `to`. 0 with resolved=false if the neighbour is not known yet: the
- * kernel has then been asked to look for it, and NETLINK_NEIGH follows. -ENETUNREACH: no route.
+ * kernel has then been asked to look for it, and CHANGED_NEIGH follows. -ENETUNREACH: no route.
  * XDP's packets do not keep a neighbour fresh in the kernel: ask again every 10 s or so while it
  * is in use, and the kernel probes an entry that went stale and reports a MAC that changed.
  */

@@ -32,7 +32,7 @@ static int here, there;
 static struct netlink *nl;
 static struct {
 	int links, downs, routes, neighs, addrs;
-	int lost; /* NETLINK_LINK of every link */
+	int lost; /* CHANGED_LINK of every link */
 	bool up;  /* the watched one, lately */
 } seen;
 static const char *watched = "";
@@ -66,7 +66,7 @@ static void on_change(void *arg, enum netlink_change change, const char *ifname,
 {
 	(void)arg;
 	switch (change) {
-	case NETLINK_LINK:
+	case CHANGED_LINK:
 		seen.lost += !ifname[0];
 		if (strcmp(ifname, watched))
 			break;
@@ -74,13 +74,13 @@ static void on_change(void *arg, enum netlink_change change, const char *ifname,
 		seen.downs += !up;
 		seen.up = up;
 		break;
-	case NETLINK_ROUTE:
+	case CHANGED_ROUTE:
 		seen.routes++;
 		break;
-	case NETLINK_NEIGH:
+	case CHANGED_NEIGH:
 		seen.neighs++;
 		break;
-	case NETLINK_ADDR:
+	case CHANGED_ADDR:
 		seen.addrs++;
 		break;
 	}
