@@ -106,6 +106,7 @@ static void round_versions(struct rounding *q, struct share *shares, const uint1
 		left -= s->slots;
 	}
 
+	assert(left < nversions); /* a sum of fractions */
 	sort(q, first, scratch, nversions, by_version_rest);
 	for (size_t i = 0; i < left; i++)
 		shares[first[i]].slots++;
@@ -127,6 +128,7 @@ static void round_backends(struct rounding *q, struct share *shares, uint16_t *m
 		left -= s->slots;
 	}
 
+	assert(left <= n); /* all of them if the version was rounded up */
 	sort(q, members, scratch, n, by_backend_rest);
 	for (size_t i = 0; i < left; i++)
 		shares[members[i]].slots++;
