@@ -62,7 +62,7 @@ static int sides_up(void)
 		" ip neigh add 2001:db8:2::10$i lladdr 02:00:00:00:00:2$i dev back nud permanent\n"
 		"done\n"
 		"ip route add blackhole 10.9.3.0/24; ip route add unreachable 10.9.4.0/24\n"
-		"ip route add prohibit 10.9.5.0/24; ip route add 10.9.6.0/24 dev front mtu 600\n"
+		"ip route add prohibit 10.9.5.0/24; ip route add 10.9.6.0/24 dev front mtu lock 600\n"
 		"ip neigh add 10.9.6.2 lladdr 02:00:00:00:00:12 dev front nud permanent\n"
 		"echo 1 > /proc/sys/net/ipv4/ip_forward\n"
 		"echo 1 > /proc/sys/net/ipv6/conf/all/forwarding\n";
@@ -150,12 +150,10 @@ void world_close(struct world *w)
 
 const char *world_backend_addr(unsigned id, bool v6)
 {
-	static char text[4][32];
-	static unsigned turn;
-	char *t = text[turn++ % 4];
+	static char text[2][WORLD_BACKENDS][32];
 
-	snprintf(t, sizeof(text[0]), v6 ? "2001:db8:2::10%u" : "10.9.2.10%u", id);
-	return t;
+	snprintf(text[v6][id], sizeof(text[v6][id]), v6 ? "2001:db8:2::10%u" : "10.9.2.10%u", id);
+	return text[v6][id];
 }
 
 void world_backend(struct world *w, unsigned id, bool v6, unsigned flags)
@@ -268,14 +266,13 @@ static enum world_verdict xdp_verdict(uint32_t action)
 }
 
 static enum world_verdict run_tc(struct world *w, unsigned ifindex, const struct world_frame *in,
-				 size_t linear, struct world_frame *out)
+				 struct world_frame *out)
 {
 	struct __sk_buff skb = { .ifindex = ifindex, .ingress_ifindex = ifindex };
 	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = in->bytes, .data_size_in = (uint32_t)in->len,
 		    .data_out = out->bytes, .data_size_out = FRAME_MAX, .ctx_in = &skb,
 		    .ctx_size_in = sizeof(skb), .repeat = 1);
 
-	skb.data_end = (uint32_t)linear;
 	if (bpf_prog_test_run_opts(bpf_program__fd(w->skel->progs.zd_tc), &o))
 		return WORLD_ERROR;
 	out->len = o.data_size_out;
@@ -299,13 +296,7 @@ static enum world_verdict run_xdp(struct world *w, unsigned ifindex, const struc
 enum world_verdict world_run(struct world *w, enum world_hook hook, unsigned ifindex,
 			     const struct world_frame *in, struct world_frame *out)
 {
-	return hook == WORLD_XDP ? run_xdp(w, ifindex, in, out) : run_tc(w, ifindex, in, 0, out);
-}
-
-enum world_verdict world_run_paged(struct world *w, unsigned ifindex, const struct world_frame *in,
-				   size_t linear, struct world_frame *out)
-{
-	return run_tc(w, ifindex, in, linear, out);
+	return hook == WORLD_XDP ? run_xdp(w, ifindex, in, out) : run_tc(w, ifindex, in, out);
 }
 
 enum world_verdict world_send(struct world *w, enum world_hook hook, unsigned ifindex,

@@ -77,14 +77,10 @@ enum world_verdict world_run(struct world *w, enum world_hook hook, unsigned ifi
 			     const struct world_frame *in, struct world_frame *out);
 enum world_verdict world_send(struct world *w, enum world_hook hook, unsigned ifindex,
 			      const struct frame *f, struct world_frame *out);
-/* The same with only `linear` bytes of the skb linear; WORLD_ERROR where the kernel cannot. */
-enum world_verdict world_run_paged(struct world *w, unsigned ifindex, const struct world_frame *in,
-				   size_t linear, struct world_frame *out);
-
 uint64_t world_event(struct world *w, enum zd_event e); /* since the last reset */
 uint64_t world_stat(struct world *w, unsigned backend, enum zd_backend_counter c);
 
-/* The only pin there is; 0: none. Fails the caller's eye, not the test, if there are more: ~0. */
+/* The only pin there is; 0: none. 0 also if there are more. */
 uint64_t world_pin(struct world *w);
 volatile uint64_t *world_pin_word(struct world *w);
 uint32_t world_tick(void);
