@@ -238,7 +238,7 @@ static void method_not_allowed(const struct route *first, struct http_reply *rep
 		strncat(allow, r->method, sizeof(allow) - strlen(allow) - 3);
 	}
 	rep->allow = allow;
-	diag_set(&d, EINVAL, "method_not_allowed", "", "this path knows only %s", allow);
+	diag_set(&d, EINVAL, "method_not_allowed", "", "This path knows only %s.", allow);
 	put_json(rep, 405, error_body(&d, 405, EINVAL));
 }
 
@@ -272,14 +272,14 @@ static int take_body(struct api_call *call, const struct route *r)
 		return 0;
 	if (!(r->flags & (ROUTE_BODY | ROUTE_REASON | ROUTE_OPTIONAL)))
 		return diag_set(&call->diag, EINVAL, "unexpected_body", "",
-				"this request takes no body; send none");
+				"This request takes no body: send none.");
 
 	err = config_json(&call->body, req->body, req->body_len, "body", &call->diag);
 	if (err)
 		return err;
 	if (!json_object_is_type(call->body, json_type_object))
 		return diag_set(&call->diag, EINVAL, "wrong_type", "",
-				"the body must be a JSON object");
+				"The body must be a JSON object.");
 	if (r->flags & ROUTE_REASON)
 		err = api_known_keys(call->body, "", reason_only, &call->diag);
 	return err ? err : api_text(call->body, "reason", false, &reason, &call->diag);
@@ -294,20 +294,20 @@ static int take_conditions(struct api_call *call, const struct route *r)
 
 	if (dry && strcmp(dry, "true") && strcmp(dry, "false"))
 		return diag_set(&call->diag, EINVAL, "invalid_query", "",
-				"dryRun is \"%.20s\"; give true or false", dry);
+				"dryRun is \"%.20s\": give true or false.", dry);
 	call->dry_run = dry && !strcmp(dry, "true");
 	if (call->dry_run && !(r->flags & ROUTE_DRY_RUN))
 		return diag_set(&call->diag, EINVAL, "dry_run_unsupported", "",
-				"this request has no dry run; nothing was done");
+				"This request has no dry run. Nothing was done.");
 
 	if (!match || !strcmp(r->method, "GET") || !strcmp(match, "*"))
 		return 0;
 	if (sscanf(match, *match == '"' ? "\"%llu" : "%llu", &revision) != 1)
 		return diag_set(&call->diag, EINVAL, "invalid_header", "",
-				"If-Match is no revision; give the number that status shows");
+				"If-Match is no revision: give the number that status shows.");
 	if (revision != call->control->revision)
 		return diag_set(&call->diag, ESTALE, "stale", "",
-				"the revision is %llu, not %llu; look again before you write",
+				"The revision is %llu, not %llu: look again before you write.",
 				(unsigned long long)call->control->revision, revision);
 	return 0;
 }
@@ -320,8 +320,7 @@ void api_handle(void *control, const struct http_request *req, struct http_reply
 
 	r = find_route(req, &call.params, &path);
 	if (!path) {
-		err = diag_set(&call.diag, ENOENT, "no_such_path", "",
-			       "the API has no such path; they are listed in the documentation");
+		err = diag_set(&call.diag, ENOENT, "no_such_path", "", "The API has no such path.");
 		put_error(rep, err, &call.diag);
 		return;
 	}

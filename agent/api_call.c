@@ -63,7 +63,7 @@ int api_known_keys(const struct json_object *j, const char *pointer, const char 
 		append_key(place, sizeof(place), key);
 		join(list, sizeof(list), keys);
 		return diag_set(d, EINVAL, "unknown_key", place,
-				"\"%.60s\" is not known here; known are: %s", key, list);
+				"\"%.60s\" is not known here. Known are: %s.", key, list);
 	}
 	return 0;
 }
@@ -78,10 +78,10 @@ int api_text(const struct json_object *j, const char *key, bool required, const 
 	if (!j || !json_object_object_get_ex(j, key, &value)) {
 		if (!required)
 			return 0;
-		return diag_set(d, EINVAL, "missing_key", place, "\"%s\" is missing", key);
+		return diag_set(d, EINVAL, "missing_key", place, "\"%s\" is missing.", key);
 	}
 	if (!json_object_is_type(value, json_type_string))
-		return diag_set(d, EINVAL, "wrong_type", place, "\"%s\" must be a string", key);
+		return diag_set(d, EINVAL, "wrong_type", place, "\"%s\" must be a string.", key);
 	*ret = json_object_get_string(value);
 	return 0;
 }
@@ -98,7 +98,7 @@ int api_name(const struct json_object *j, const char *key, bool required, const 
 	if (!name_is_valid(name)) {
 		append_key(place, sizeof(place), key);
 		return diag_set(d, EINVAL, "invalid_name", place,
-				"\"%.64s\" is not a name; use letters, digits, '.', '_' and '-'",
+				"\"%.64s\" is not a name: use letters, digits, '.', '_' and '-'.",
 				name);
 	}
 	*ret = name;
@@ -124,7 +124,7 @@ int api_query_number(struct api_call *call, const char *name, uint64_t max, uint
 	if (!*text || strspn(text, "0123456789") != strlen(text) || strlen(text) > 18 ||
 	    strtoull(text, NULL, 10) > max)
 		return diag_set(&call->diag, EINVAL, "invalid_query", "",
-				"%s is \"%.20s\"; give a number from 0 to %llu", name, text,
+				"%s is \"%.20s\": give a number from 0 to %llu.", name, text,
 				(unsigned long long)max);
 	*ret = strtoull(text, NULL, 10);
 	return 0;
@@ -136,7 +136,7 @@ int api_find_service(struct api_call *call, const char *name, struct service_rt 
 
 	if (!s)
 		return diag_set(&call->diag, ENOENT, "no_such_service", "",
-				"there is no service \"%.64s\"; `zddlb service list` names them",
+				"There is no service \"%.64s\": `zddlb service list` names them.",
 				name);
 	*ret = s;
 	return 0;
@@ -150,8 +150,8 @@ int api_find_version(struct api_call *call, struct service_rt *s, const char *na
 	if (!v)
 		return diag_set(
 			&call->diag, ENOENT, "no_such_version", "",
-			"service %s has no version \"%.64s\"; `zddlb version list %s` names "
-			"them",
+			"Service %s has no version \"%.64s\": `zddlb version list %s` names "
+			"them.",
 			s->cfg->name, name, s->cfg->name);
 	*ret = v;
 	return 0;
@@ -160,7 +160,7 @@ int api_find_version(struct api_call *call, struct service_rt *s, const char *na
 int api_oom(struct api_call *call)
 {
 	return diag_set(&call->diag, ENOMEM, "out_of_memory", "",
-			"out of memory; nothing was changed");
+			"Out of memory. Nothing was changed.");
 }
 
 int api_answer(struct api_call *call, struct json_object *out)

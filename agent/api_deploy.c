@@ -85,8 +85,8 @@ static int parse_plain(struct api_call *call, const char *name, struct strategy 
 		return err;
 	}
 	return diag_set(&call->diag, ENOENT, "no_such_strategy", "/strategy",
-			"there is no strategy \"%.64s\" in the config; besides those, canary, "
-			"immediate and blue-green are known",
+			"There is no strategy \"%.64s\" in the config. Besides those, canary, "
+			"immediate and blue-green are known.",
 			name);
 }
 
@@ -172,7 +172,8 @@ static bool find_running(struct control *c, struct search *s)
 static int unreadable(struct api_call *call)
 {
 	return diag_set(&call->diag, EIO, "state_unreadable", "",
-			"the deployments could not be read: %s", store_error(call->control->store));
+			"The deployments could not be read: %s.",
+			store_error(call->control->store));
 }
 
 /* `key`: an id, or a service: its running deployment, else its last. */
@@ -185,8 +186,8 @@ static int find_deploy(struct api_call *call, const char *key, struct stored_dep
 	if (!is_id && !control_service(call->control, key))
 		return diag_set(
 			&call->diag, ENOENT, "no_such_deployment", "",
-			"\"%.64s\" is neither a deployment's id nor a service; `zddlb deploy "
-			"list` names them",
+			"\"%.64s\" is neither a deployment's id nor a service: `zddlb deploy "
+			"list` names them.",
 			key);
 	if ((!is_id || s.id) && !find_running(call->control, &s) &&
 	    store_each_deploy(call->control->store, s.service, find_stored, &s))
@@ -194,11 +195,11 @@ static int find_deploy(struct api_call *call, const char *key, struct stored_dep
 	if (!s.is_found)
 		return is_id ? diag_set(
 				       &call->diag, ENOENT, "no_such_deployment", "",
-				       "there is no deployment %.20s; `zddlb deploy list` names them",
+				       "There is no deployment %.20s: `zddlb deploy list` names them.",
 				       key)
 			     : diag_set(&call->diag, ENOENT, "no_such_deployment", "",
-					"service %.64s has had no deployment; `zddlb deploy start` "
-					"begins one",
+					"Service %.64s has had no deployment: `zddlb deploy start` "
+					"begins one.",
 					key);
 	*ret = s.found;
 	return 0;
@@ -240,7 +241,7 @@ static int plan_start(struct api_call *call, struct service_rt *s, const char *f
 		from = heaviest(s, to);
 	if (!from)
 		return diag_set(&call->diag, EINVAL, "no_other_version", "/fromVersion",
-				"service %s has no other version to come from", s->cfg->name);
+				"Service %s has no other version to come from.", s->cfg->name);
 	err = api_find_version(call, s, from, &v);
 	if (!err)
 		err = api_find_version(call, s, to, &v);
@@ -248,7 +249,7 @@ static int plan_start(struct api_call *call, struct service_rt *s, const char *f
 		return err;
 	if (s->deploy)
 		return diag_set(&call->diag, EBUSY, "deployment_running", "",
-				"deployment %llu of %s is running; abort or promote it first",
+				"Deployment %llu of %s is running: abort or promote it first.",
 				(unsigned long long)s->deploy->deploy.id, s->cfg->name);
 	err = deploy_init(&plan.deploy, 0, s->cfg->name, from, to, strategy, view_now_ms(),
 			  &call->diag);
@@ -362,8 +363,8 @@ int api_deploys(struct api_call *call)
 		err = api_find_service(call, service, &s);
 	if (!err && status && !deploy_status_parse(&l.status, status))
 		err = diag_set(&call->diag, EINVAL, "invalid_query", "",
-			       "status is \"%.20s\"; give pending, testing, rolling, completed, "
-			       "failed or rolled_back",
+			       "status is \"%.20s\": give pending, testing, rolling, completed, "
+			       "failed or rolled_back.",
 			       status);
 	if (err)
 		return err;
@@ -427,7 +428,7 @@ int api_deploy_traffic(struct api_call *call)
 		return err;
 	if (!json_object_object_get_ex(call->body, "percent", &value))
 		return diag_set(&call->diag, EINVAL, "missing_key", "/percent",
-				"\"percent\" is missing");
+				"\"percent\" is missing.");
 	err = config_parse_weight(&bp, value, "/percent", &call->diag);
 	if (!err)
 		err = find_deploy(call, call->params.value[0], &found);

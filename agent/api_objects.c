@@ -107,8 +107,8 @@ int api_version_patch(struct api_call *call)
 		return err;
 	if (!version_status_parse(&status, word))
 		return diag_set(&call->diag, EINVAL, "invalid_value", "/status",
-				"\"%.40s\" is no status; give testing, staging, production or "
-				"deprecated",
+				"\"%.40s\" is no status: give testing, staging, production or "
+				"deprecated.",
 				word);
 	err = control_version_status(call->control, service, version, status, &call->diag);
 	if (err)
@@ -152,7 +152,7 @@ static int set_weights(struct api_call *call, const struct weight_change *w, siz
 
 static int missing(struct api_call *call, const char *pointer, const char *what)
 {
-	return diag_set(&call->diag, EINVAL, "missing_key", pointer, "\"%s\" is missing", what);
+	return diag_set(&call->diag, EINVAL, "missing_key", pointer, "\"%s\" is missing.", what);
 }
 
 int api_weight_put(struct api_call *call)
@@ -198,7 +198,7 @@ static int parse_changes(struct api_call *call, struct json_object *weights,
 		snprintf(pointer, sizeof(pointer), "/weights/%.64s", name);
 		if (n == MAX_CHANGES)
 			return diag_set(&call->diag, EINVAL, "too_many", "/weights",
-					"at most %d versions in one request", MAX_CHANGES);
+					"At most %d versions in one request.", MAX_CHANGES);
 		err = config_parse_weight(&bp, value, pointer, &call->diag);
 		if (err)
 			return err;
@@ -225,7 +225,7 @@ int api_weights_put(struct api_call *call)
 		return missing(call, "/weights", "weights");
 	if (!json_object_is_type(weights, json_type_object))
 		return diag_set(&call->diag, EINVAL, "wrong_type", "/weights",
-				"\"weights\" must be an object: version to percent");
+				"\"weights\" must be an object: version to percent.");
 	err = parse_changes(call, weights, w, &n);
 	return err ? err : set_weights(call, w, n);
 }

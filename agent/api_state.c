@@ -80,7 +80,7 @@ int api_events(struct api_call *call)
 	if (err) {
 		json_object_put(list);
 		return diag_set(&call->diag, EIO, "state_unreadable", "",
-				"the events could not be read: %s", store_error(store));
+				"The events could not be read: %s.", store_error(store));
 	}
 	call->out = json_object_new_object();
 	json_object_object_add(call->out, "events", list);
@@ -99,7 +99,7 @@ int api_config_validate(struct api_call *call)
 
 	if (!call->req->body_len)
 		return diag_set(&call->diag, EINVAL, "missing_body", "",
-				"the body is empty; send the config to check");
+				"The body is empty: send the config to check.");
 	err = config_parse(&m, call->req->body, call->req->body_len, "body", &call->diag);
 	if (err)
 		return err;
@@ -168,8 +168,9 @@ int api_readyz(struct api_call *call)
 	if (!ready)
 		json_object_object_add(
 			call->out, "message",
-			json_object_new_string("waiting for the program on every interface and one "
-					       "full round of checks; `zddlb status` shows which"));
+			json_object_new_string(
+				"Waiting for the program on every interface and one "
+				"full round of checks; `zddlb status` shows which."));
 	return 0;
 }
 

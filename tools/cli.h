@@ -67,6 +67,8 @@ bool cli_confirm(const struct cli *cli, const char *fmt, ...) __attribute__((for
 int cli_request(const struct cli *cli, const char *method, const char *path,
 		struct json_object *body, struct json_object **ret);
 int cli_get(const struct cli *cli, struct json_object **ret, const char *path);
+/* The same without a word about an agent that does not answer. */
+int cli_get_quietly(const struct cli *cli, struct json_object **ret, const char *path);
 /* The same for bodies that are no JSON of ours. */
 int cli_request_text(const struct cli *cli, const char *method, const char *path, const char *text,
 		     size_t len, struct json_object **ret);

@@ -81,7 +81,7 @@ const char *field_span(char buf[FIELD_TEXT_LEN], uint64_t ms)
 {
 	unsigned long long s = ms / 1000;
 
-	if (ms < 1000)
+	if (ms && ms < 1000)
 		snprintf(buf, FIELD_TEXT_LEN, "%llums", (unsigned long long)ms);
 	else if (s < 60)
 		snprintf(buf, FIELD_TEXT_LEN, "%llus", s);

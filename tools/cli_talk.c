@@ -169,6 +169,11 @@ int cli_get(const struct cli *cli, struct json_object **ret, const char *path)
 	return cli_request(cli, "GET", path, NULL, ret);
 }
 
+int cli_get_quietly(const struct cli *cli, struct json_object **ret, const char *path)
+{
+	return send_request(cli, "GET", path, NULL, 0, true, ret);
+}
+
 int cli_get_patiently(const struct cli *cli, struct json_object **ret, const char *path,
 		      uint64_t patience_ms)
 {
@@ -176,7 +181,7 @@ int cli_get_patiently(const struct cli *cli, struct json_object **ret, const cha
 	bool told = false;
 
 	for (;;) {
-		int code = send_request(cli, "GET", path, NULL, 0, true, ret);
+		int code = cli_get_quietly(cli, ret, path);
 
 		if (code != CLI_UNREACHABLE)
 			return code;

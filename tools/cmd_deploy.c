@@ -104,10 +104,13 @@ static void print_deploy(const struct cli *cli, struct json_object *d)
 		cli_put(&cli->out, STYLE_DIM, "  because   ");
 		cli_put(&cli->out, STYLE_PLAIN, "%s\n", field_text(d, "reason"));
 	}
-	cli_put(&cli->out, STYLE_DIM, "  time      ");
-	cli_put(&cli->out, STYLE_PLAIN, "started %s%s%s, %s without pauses\n",
-		field_text(d, "startedAt"), *field_text(d, "endedAt") ? ", ended " : "",
-		field_text(d, "endedAt"), field_span(span, field_count(d, "elapsedMilliseconds")));
+	if (*field_text(d, "startedAt")) {
+		cli_put(&cli->out, STYLE_DIM, "  time      ");
+		cli_put(&cli->out, STYLE_PLAIN, "started %s%s%s, %s without pauses\n",
+			field_text(d, "startedAt"), *field_text(d, "endedAt") ? ", ended " : "",
+			field_text(d, "endedAt"),
+			field_span(span, field_count(d, "elapsedMilliseconds")));
+	}
 	if (us) {
 		cli_put(&cli->out, STYLE_DIM, "  rollback  ");
 		cli_put(&cli->out, STYLE_PLAIN,

@@ -15,13 +15,14 @@
 
 static void print_event(const struct cli *cli, struct json_object *e)
 {
-	cli_put(&cli->out, STYLE_DIM, "%6llu  %.19s  ", (unsigned long long)field_count(e, "id"),
+	const char *service = field_text(e, "service");
+
+	cli_put(&cli->out, STYLE_DIM, "%6llu  %.19sZ  ", (unsigned long long)field_count(e, "id"),
 		field_text(e, "time"));
 	cli_put(&cli->out, STYLE_BOLD, "%-8s", field_text(e, "kind"));
-	if (*field_text(e, "service"))
-		cli_put(&cli->out, STYLE_PLAIN, "  %s", field_text(e, "service"));
-	if (*field_text(e, "subject"))
-		cli_put(&cli->out, STYLE_PLAIN, "  %s", field_text(e, "subject"));
+	cli_put(&cli->out, STYLE_PLAIN, "  %-10s", *service ? service : "-");
+	if (cli->wide)
+		cli_put(&cli->out, STYLE_PLAIN, "  %-20s", field_text(e, "subject"));
 	cli_put(&cli->out, STYLE_PLAIN, "  %s\n", field_text(e, "text"));
 }
 

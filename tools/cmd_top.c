@@ -35,10 +35,10 @@ static void look_fini(struct look *l)
 static int look_at(struct cli *cli, struct look *ret)
 {
 	struct look l = { 0 };
-	int code = cli_get(cli, &l.status, "/api/v1/status");
+	int code = cli_get_quietly(cli, &l.status, "/api/v1/status");
 
 	if (!code)
-		code = cli_get(cli, &l.events, "/api/v1/events?limit=5");
+		code = cli_get_quietly(cli, &l.events, "/api/v1/events?limit=5");
 	l.at_ms = cli_now_ms();
 	if (code)
 		look_fini(&l);
@@ -201,7 +201,8 @@ static void put_screen(char *text, int rows)
 	fflush(stdout);
 }
 
-static int draw_screen(struct cli *cli, const struct look *now, const struct look *before)
+static void draw_screen(struct cli *cli, const struct look *now, const struct look *before,
+			bool gone)
 {
 	struct winsize size = { .ws_row = 24 };
 	struct cli drawn = *cli;
@@ -210,13 +211,15 @@ static int draw_screen(struct cli *cli, const struct look *now, const struct loo
 
 	drawn.out.file = open_memstream(&text, &len);
 	if (!drawn.out.file)
-		return cli_fail(cli, CLI_ERROR, "out of memory");
+		return;
+	if (gone)
+		cli_put(&drawn.out, STYLE_BAD,
+			"The agent does not answer; traffic flows on. This is what it said last:\n");
 	draw(&drawn, now, before);
 	fclose(drawn.out.file);
 	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
 	put_screen(text, size.ws_row ? size.ws_row : 24);
 	free(text);
-	return CLI_OK;
 }
 
 /* True once q was pressed or a signal came. */
@@ -232,37 +235,62 @@ static bool wants_to_quit(void)
 	return read(STDIN_FILENO, &key, 1) != 1 || key == 'q' || key == 'Q' || key == 3;
 }
 
+/* Draws until somebody quits, through restarts of the agent. */
+static int refresh(struct cli *cli, struct look *now)
+{
+	struct look before = { 0 };
+	int code = CLI_OK;
+
+	for (;;) {
+		struct look next = { 0 };
+
+		draw_screen(cli, now, &before, code == CLI_UNREACHABLE);
+		if (wants_to_quit())
+			break;
+		code = look_at(cli, &next);
+		if (code && code != CLI_UNREACHABLE)
+			break;
+		if (code)
+			continue;
+		look_fini(&before);
+		before = *now;
+		*now = next;
+	}
+	look_fini(&before);
+	return code == CLI_UNREACHABLE ? CLI_OK : code;
+}
+
+/* Another screen, no cursor, no wrapping of long lines. */
+#define ENTER_SCREEN "\033[?1049h\033[?25l\033[?7l"
+#define LEAVE_SCREEN "\033[?7h\033[?25h\033[?1049l"
+
 static int live(struct cli *cli)
 {
-	struct look now = { 0 }, before = { 0 };
 	struct termios saved, quiet;
-	bool keys = !tcgetattr(STDIN_FILENO, &saved);
+	struct look now = { 0 };
+	bool keys;
 	int code;
 
-	code = look_at(cli, &now);
+	/* Asked aloud first: without an agent there is nothing to draw. */
+	code = cli_get(cli, &now.status, "/version");
+	json_object_put(now.status);
+	if (!code)
+		code = look_at(cli, &now);
 	if (code)
 		return code;
 	cli_interrupted();
+	keys = !tcgetattr(STDIN_FILENO, &saved);
 	if (keys) {
 		quiet = saved;
 		quiet.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
 		tcsetattr(STDIN_FILENO, TCSANOW, &quiet);
 	}
-	fputs("\033[?1049h\033[?25l", stdout);
-	do {
-		draw_screen(cli, &now, &before);
-		look_fini(&before);
-		before = now;
-		now = (struct look){ 0 };
-		if (wants_to_quit())
-			break;
-		code = look_at(cli, &now);
-	} while (!code);
-	fputs("\033[?25h\033[?1049l", stdout);
+	fputs(ENTER_SCREEN, stdout);
+	code = refresh(cli, &now);
+	fputs(LEAVE_SCREEN, stdout);
 	fflush(stdout);
 	if (keys)
 		tcsetattr(STDIN_FILENO, TCSANOW, &saved);
-	look_fini(&before);
 	look_fini(&now);
 	return code;
 }
@@ -270,8 +298,11 @@ static int live(struct cli *cli)
 static int once(struct cli *cli)
 {
 	struct look now = { 0 }, before = { 0 };
-	int code = look_at(cli, &before);
+	int code = cli_get(cli, &now.status, "/version");
 
+	look_fini(&now);
+	if (!code)
+		code = look_at(cli, &before);
 	if (!code && cli_sleep(REFRESH_MS))
 		code = look_at(cli, &now);
 	if (!code && now.status && cli->json)

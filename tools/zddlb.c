@@ -95,7 +95,7 @@ static const struct command commands[] = {
 	{ "events", "", OPT_BIT(OPT_FOLLOW) | OPT_BIT(OPT_SINCE) | OPT_BIT(OPT_LIMIT), cmd_events,
 	  "What happened", NULL },
 	{ "version", "", 0, cmd_version, "Release of this command and of the agent", NULL },
-	{ "help", "[COMMAND...]", 0, cmd_help, "This", NULL },
+	{ "help", "[COMMAND]...", 0, cmd_help, "This", NULL },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(*commands))
 
@@ -200,6 +200,14 @@ static bool is_noun(const char *word)
 {
 	for (const struct command *c = commands; c < commands + NCOMMANDS; c++)
 		if (has_noun(c, word))
+			return true;
+	return false;
+}
+
+static bool has_verbs(const char *noun)
+{
+	for (const struct command *c = commands; c < commands + NCOMMANDS; c++)
+		if (has_noun(c, noun) && strchr(c->path, ' '))
 			return true;
 	return false;
 }
@@ -403,7 +411,7 @@ int main(int argc, char **argv)
 	if (!cli.command)
 		return unknown_command(&cli, args.words, args.nwords);
 	/* "version lst": a verb that is wrong, not an argument of `version`. */
-	if (!*cli.command->args && args.nwords > 1 && used == 1)
+	if (has_verbs(args.words[0]) && args.nwords > 1 && used == 1)
 		return unknown_command(&cli, args.words, args.nwords);
 	cli.words = args.words + used;
 	cli.nwords = args.nwords - used;
