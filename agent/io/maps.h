@@ -2,7 +2,16 @@
 /*
  * The data plane as the agent sees it: verbs of the domain over the pinned BPF maps, programs and
  * links. The only module that knows libbpf. Everything it makes is pinned under pin_dir and stays
- * when the agent goes; see docs/design.md, "Pins in the file system", for the names.
+ * when the agent goes:
+ *
+ *   maps/NAME          settings vips services ring backends pins births reverse backend_stats events;
+ *                      `settings` is pinned last: without it the others are leftovers
+ *   progs/xdp, tc      the programs in force; new-xdp, new-tc: an upgrade is going on
+ *   links/xdp-IFNAME   XDP on an interface (a dot in its name is a colon here); was-IFINDEX: its
+ *                      interface has got another name
+ *   links/clsact-IFINDEX  an empty directory: we made the interface's clsact, and remove it
+ *
+ * TC filters cannot be pinned: ours are at ingress, preference 50, handle 0x7a64.
  *
  * Publish leaves before roots: backend, then ring slots that name it, then the service, then the
  * VIP; remove in reverse.

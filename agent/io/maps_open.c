@@ -150,7 +150,7 @@ static int remove_leftovers(const struct maps *m, struct diag *d)
 
 static void set_settings(const struct maps *m, struct zddlb *skel)
 {
-	memcpy((void *)(uintptr_t)&skel->rodata->zd_cfg, &m->settings, sizeof(m->settings));
+	skel->rodata->zd_cfg = m->settings;
 }
 
 static int set_sizes(const struct maps *m, struct zddlb *skel)

@@ -16,21 +16,20 @@
 struct piece {
 	void *base;
 	size_t len;
-	char *first; /* the wanted entry */
 };
 
-/* Entries [index, index + n) of an array; mapped pages begin where pages do. */
-static int piece_map(struct piece *p, int fd, size_t index, size_t n, size_t entry)
+/*
+ * Entries [index, index + n) of an array; mapped pages begin where pages do. Returns the first entry,
+ * or NULL with errno set.
+ */
+static void *piece_map(struct piece *p, int fd, size_t index, size_t n, size_t entry)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	size_t from = index * entry, start = from / page * page;
 
 	p->len = from - start + n * entry;
 	p->base = mmap(NULL, p->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)start);
-	if (p->base == MAP_FAILED)
-		return -errno;
-	p->first = (char *)p->base + (from - start);
-	return 0;
+	return p->base == MAP_FAILED ? NULL : (char *)p->base + (from - start);
 }
 
 /* Another process may have replaced the program, and the timeouts with it, since the last look. */
@@ -43,16 +42,16 @@ static uint8_t longest_ticks(struct maps *m)
 	return m->settings.longest_ticks;
 }
 
-static void sweep_words(uint64_t *words, size_t n, uint8_t now, uint8_t longest, maps_pin_fn fn,
-			void *arg)
+static void sweep_bucket(struct zd_pin_bucket *b, uint8_t now, uint8_t longest, maps_pin_fn fn,
+			 void *arg)
 {
-	for (size_t i = 0; i < n; i++) {
-		uint64_t pin = __atomic_load_n(&words[i], __ATOMIC_RELAXED);
+	for (size_t i = 0; i < ZD_PINS_PER_BUCKET; i++) {
+		__u64 pin = __atomic_load_n(&b->word[i], __ATOMIC_RELAXED);
 
 		if (!ZD_PIN_EXPIRY(pin))
 			continue;
 		if (!ZD_PIN_IS_LIVING(pin, now, longest) &&
-		    __atomic_compare_exchange_n(&words[i], &pin, 0, false, __ATOMIC_RELAXED,
+		    __atomic_compare_exchange_n(&b->word[i], &pin, 0, false, __ATOMIC_RELAXED,
 						__ATOMIC_RELAXED))
 			continue;
 		/* Living, or a packet was faster and `pin` is now what it left. */
@@ -73,15 +72,15 @@ int maps_sweep_pins(struct maps *m, uint32_t *cursor, uint32_t buckets, uint64_t
 	while (buckets && *cursor < total) {
 		uint32_t n = total - *cursor;
 		struct piece p;
-		int err;
+		struct zd_pin_bucket *b;
 
 		n = n < buckets ? n : buckets;
 		n = n < per_piece ? n : per_piece;
-		err = piece_map(&p, m->map_fd[MAP_PINS], *cursor, n, sizeof(struct zd_pin_bucket));
-		if (err)
-			return err;
-		sweep_words((uint64_t *)(void *)p.first, (size_t)n * ZD_PINS_PER_BUCKET, now,
-			    longest, fn, arg);
+		b = piece_map(&p, m->map_fd[MAP_PINS], *cursor, n, sizeof(*b));
+		if (!b)
+			return -errno;
+		for (uint32_t i = 0; i < n; i++)
+			sweep_bucket(&b[i], now, longest, fn, arg);
 		munmap(p.base, p.len);
 		*cursor += n;
 		buckets -= n;
@@ -125,11 +124,12 @@ int maps_sweep_births(struct maps *m, uint64_t now_ns, void (*fn)(void *arg, uin
 	for (uint32_t at = 0; at < total; at += per_piece) {
 		uint32_t n = total - at < per_piece ? total - at : per_piece;
 		struct piece p;
-		int err = piece_map(&p, m->map_fd[MAP_BIRTHS], at, n, sizeof(struct zd_birth));
+		struct zd_birth *cells =
+			piece_map(&p, m->map_fd[MAP_BIRTHS], at, n, sizeof(struct zd_birth));
 
-		if (err)
-			return err;
-		sweep_cells((struct zd_birth *)(void *)p.first, n, now_ns, fn, arg);
+		if (!cells)
+			return -errno;
+		sweep_cells(cells, n, now_ns, fn, arg);
 		munmap(p.base, p.len);
 	}
 	return 0;

@@ -61,7 +61,7 @@ static void nearest_ancestor(char *path)
 		char *slash = strrchr(path, '/');
 
 		if (!slash || slash == path) {
-			strcpy(path, "/");
+			path[1] = '\0';
 			return;
 		}
 		*slash = '\0';

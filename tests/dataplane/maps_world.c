@@ -2,7 +2,10 @@
 #include "maps_world.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/if_link.h>
+#include <net/if.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -70,4 +74,112 @@ int maps_world_pinned(const char *name)
 
 	snprintf(path, sizeof(path), MAPS_WORLD_PIN_DIR "/%s", name);
 	return bpf_obj_get(path);
+}
+
+uint32_t maps_world_map_id(const char *name)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+	int fd = maps_world_pinned(name);
+
+	if (fd < 0)
+		return 0;
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
+	close(fd);
+	return info.id;
+}
+
+uint32_t maps_world_prog_id(const char *name)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t len = sizeof(info);
+	int fd = maps_world_pinned(name);
+
+	if (fd < 0)
+		return 0;
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
+	close(fd);
+	return info.id;
+}
+
+struct bpf_link_info maps_world_link(const char *name)
+{
+	struct bpf_link_info info = { 0 };
+	uint32_t len = sizeof(info);
+	int fd = maps_world_pinned(name);
+
+	if (fd < 0)
+		return info;
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
+	close(fd);
+	return info;
+}
+
+uint32_t maps_world_xdp(const char *ifname, int flags)
+{
+	uint32_t id = 0;
+
+	assert_int_equal(bpf_xdp_query_id((int)if_nametoindex(ifname), flags, &id), 0);
+	return id;
+}
+
+uint32_t maps_world_tc(const char *ifname)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)if_nametoindex(ifname),
+		    .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 0x7a64, .priority = 50);
+
+	return bpf_tc_query(&hook, &opts) ? 0 : opts.prog_id;
+}
+
+int maps_world_attach(struct maps *m, const char *ifname, enum xdp_mode wanted, enum xdp_mode *ret)
+{
+	struct diag d = { .text = "" };
+	int err = maps_attach(m, ifname, if_nametoindex(ifname), wanted, ret, &d);
+
+	assert_true(!err || strlen(d.text) > 20);
+	return err;
+}
+
+void maps_world_assert_attached(struct maps *m, const char *ifname, enum xdp_mode wanted,
+				enum xdp_mode becomes)
+{
+	enum xdp_mode mode = XDP_MODE_AUTO;
+
+	assert_int_equal(maps_world_attach(m, ifname, wanted, &mode), 0);
+	assert_int_equal(mode, becomes);
+	assert_int_equal(maps_world_xdp(ifname, XDP_FLAGS_DRV_MODE),
+			 becomes == XDP_MODE_NATIVE ? maps_world_prog_id("progs/xdp") : 0);
+	assert_int_equal(maps_world_xdp(ifname, XDP_FLAGS_SKB_MODE),
+			 becomes == XDP_MODE_GENERIC ? maps_world_prog_id("progs/xdp") : 0);
+	assert_int_equal(maps_world_tc(ifname), maps_world_prog_id("progs/tc"));
+}
+
+void maps_world_assert_bare(const char *ifname)
+{
+	assert_int_equal(maps_world_xdp(ifname, 0), 0);
+	assert_int_equal(maps_world_tc(ifname), 0);
+	assert_int_not_equal(maps_world_shell("tc qdisc show dev %s | grep -q clsact", ifname), 0);
+}
+
+int maps_world_interfaces(void **state)
+{
+	(void)state;
+	return maps_world_shell("ip link add v0 type veth peer name v1 && ip link set v0 up && "
+				"ip link set v1 up");
+}
+
+/* Whatever a test did: afterwards nothing of it is to be found. */
+int maps_world_all_gone(void **state)
+{
+	struct diag d = { .text = "" };
+
+	(void)state;
+	if (maps_unload(MAPS_WORLD_PIN_DIR, &d)) {
+		print_error("unload: %s\n", d.text);
+		return -1;
+	}
+	if (access(MAPS_WORLD_PIN_DIR, F_OK) == 0)
+		return -1;
+	return maps_world_shell("ip link del v0 2>/dev/null; true");
 }
