@@ -48,14 +48,15 @@ is() {
 	fi
 }
 
-# check NAME COMMAND...: it succeeds; its output is shown if not.
+# check NAME COMMAND...: it succeeds; its output is shown if not. It runs in this shell, not in a
+# child, since it may set variables.
 check() {
-	local name=$1 out
+	local name=$1
 	shift
-	if out=$("$@" 2>&1); then
+	if "$@" > "$RUN/check.out" 2>&1; then
 		pass "$name"
 	else
-		fail "$name" "command: $*" "output: $out"
+		fail "$name" "command: $*" "output: $(cat "$RUN/check.out")"
 	fi
 }
 

@@ -165,6 +165,7 @@ deploying() {
 	prints_json "it is rolled back" '.status == "rolled_back"' deploy show "$id"
 	exits "pause of one that is over is an error" 1 pause "$id"
 	exits "promote --full" 0 deploy start web --to v2 --steps 10,100 --pause 60s
+	check "it rolls" wait_for 3 deploy_is web status rolling
 	exits "promote" 0 promote web --full
 	check "everything is on it" wait_for 3 weight_is web v2 100
 	exits "deploy show of one that is not there" 1 deploy show 4711

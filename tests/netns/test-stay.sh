@@ -64,14 +64,15 @@ reload_with_other_weights() {
 }
 
 settled_and_changed_again() {
-	check "$mode: the ring settles after the idle timeout" wait_for 25 settled
+	check "$mode: the ring settles after the idle timeout" wait_for 30 settled
 	unbroken "settling"
 	check "$mode: all to v2 at once" api /api/v1/services/web/versions/v2/switch -f -X POST
 	check "$mode: IPv6 too" api /api/v1/services/web6/versions/v2/switch -f -X POST
 	sleep 1.2
 	unbroken "a switch of settled slots"
 }
-settled() { [ "$(api /api/v1/metrics | jq '[.services[].unsettledSlots] | add')" = 0 ]; }
+# What remains are the slots that must consult the pins of connections that outlived a change.
+settled() { [ "$(api /api/v1/metrics | jq '[.services[].unsettledSlots] | add')" -le "$FLOWS" ]; }
 
 death_and_return() {
 	local before
