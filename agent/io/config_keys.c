@@ -16,8 +16,8 @@
 #define HOUR_MS   (3600 * SECOND_MS)
 #define DAY_MS    (24 * HOUR_MS)
 
-/* A pin lives at most 254 ticks of 4.29 s, one of which has begun when it is born. */
-#define PIN_MAX_MS (1080 * SECOND_MS)
+/* Ticks of 4.29 s in a circle of 255: what is longer could not be told from ended pins any more. */
+#define PIN_MAX_MS (1000 * SECOND_MS)
 
 /* Not decided by the text; the end of the service decides. */
 #define WEIGHT_UNSET UINT32_MAX
