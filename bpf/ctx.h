@@ -39,7 +39,7 @@ static __always_inline void *zd_data_end(const struct zd_ctx *c)
 
 static __always_inline __u32 zd_ifindex(const struct zd_ctx *c)
 {
-	return c->hook == ZD_HOOK_XDP ? c->xdp->ingress_ifindex : c->skb->ingress_ifindex;
+	return c->hook == ZD_HOOK_XDP ? c->xdp->ingress_ifindex : c->skb->ifindex;
 }
 
 /* Length of the frame, whatever part of it is linear. */

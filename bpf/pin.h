@@ -20,19 +20,6 @@ static __always_inline __u32 zd_tick(void)
 	return ZD_PIN_TICK(bpf_ktime_get_coarse_ns());
 }
 
-static __always_inline __u32 zd_longest_ticks(void)
-{
-	__u32 longest = zd_cfg.longest_ticks;
-
-	if (zd_cfg.idle_ticks > longest)
-		longest = zd_cfg.idle_ticks;
-	if (zd_cfg.syn_ticks > longest)
-		longest = zd_cfg.syn_ticks;
-	if (zd_cfg.fin_ticks > longest)
-		longest = zd_cfg.fin_ticks;
-	return longest;
-}
-
 static __always_inline __u32 zd_pin_ticks(enum zd_pin_state state)
 {
 	switch (state) {
@@ -79,7 +66,7 @@ static __always_inline __u64 *zd_pin_find(__u64 hash, __u32 tick, __u64 *ret_see
 		__u64 word = *(volatile __u64 *)&b->word[i];
 
 		if (zd_unlikely(zd_pin_is_of(word, hash)) &&
-		    ZD_PIN_IS_LIVING(word, tick, zd_longest_ticks())) {
+		    ZD_PIN_IS_LIVING(word, tick, zd_cfg.longest_ticks)) {
 			*ret_seen = word;
 			return &b->word[i];
 		}
@@ -95,7 +82,7 @@ static __always_inline __u32 zd_pin_rank(__u64 word, __u64 hash, __u32 tick)
 {
 	if (ZD_PIN_EXPIRY(word) && zd_pin_is_of(word, hash))
 		return 0;
-	return ZD_PIN_IS_LIVING(word, tick, zd_longest_ticks()) ? 1 + ZD_PIN_LEFT(word, tick) : 1;
+	return ZD_PIN_IS_LIVING(word, tick, zd_cfg.longest_ticks) ? 1 + ZD_PIN_LEFT(word, tick) : 1;
 }
 
 /* Index in the bucket. Index and rank go through the loop as one number, to spare the verifier. */
@@ -165,10 +152,8 @@ static __always_inline __u64 zd_pin_touched(__u64 word, bool closes, __u32 tick)
 }
 
 /* Refresh a pin that was found; mostly it says the right thing already and nothing is written. */
-static __always_inline void zd_pin_touch(__u64 *place, __u64 seen, bool closes)
+static __always_inline void zd_pin_touch(__u64 *place, __u64 seen, __u32 tick, bool closes)
 {
-	__u32 tick = zd_tick();
-
 	for (int i = 0; i < ZD_PIN_TRIES; i++) {
 		__u64 want = zd_pin_touched(seen, closes, tick), now;
 

@@ -22,6 +22,7 @@ struct zd_choice {
 	struct zd_backend *backend; /* NULL: nobody can serve this packet */
 	__u32 id;
 	enum zd_pin_op op;
+	__u32 tick; /* now, if the slot has flags */
 	__u64 *place, seen;
 	bool fallback; /* the slot's lease ran out */
 };
@@ -104,7 +105,7 @@ static __always_inline void zd_choose_new(struct zd_choice *ch, const struct zd_
 	__u32 flags = ZD_SLOT_FLAGS(slot);
 
 	ch->fallback = flags & ZD_SLOT_LEASED && zd_lease_ran_out(svc) && zd_usable(base, p->v6);
-	ch->place = flags & ZD_SLOT_MOVING ? zd_pin_find(p->hash, zd_tick(), &ch->seen) : NULL;
+	ch->place = flags & ZD_SLOT_MOVING ? zd_pin_find(p->hash, ch->tick, &ch->seen) : NULL;
 	/* A SYN sent again: its answer may be on the way already, so it keeps its backend. */
 	if (ch->place && !ch->fallback && ZD_PIN_STATE(ch->seen) == ZD_PIN_EMBRYONIC) {
 		ch->id = ZD_PIN_BACKEND(ch->seen);
@@ -128,7 +129,7 @@ static __always_inline void zd_choose_known(struct zd_choice *ch, const struct z
 {
 	__u32 flags = ZD_SLOT_FLAGS(slot);
 
-	ch->place = flags & ZD_SLOT_MOVING ? zd_pin_find(p->hash, zd_tick(), &ch->seen) : NULL;
+	ch->place = flags & ZD_SLOT_MOVING ? zd_pin_find(p->hash, ch->tick, &ch->seen) : NULL;
 	if (ch->place) {
 		ch->id = ZD_PIN_BACKEND(ch->seen);
 		ch->backend = zd_usable(ch->id, p->v6);
@@ -157,9 +158,12 @@ static __always_inline void zd_choose(struct zd_choice *ch, const struct zd_pkt 
 		return;
 	/* Once: the agent may store another word between two reads. */
 	slot = *(volatile __u64 *)word;
-	if (zd_likely(!ZD_SLOT_FLAGS(slot)))
+	if (zd_likely(!ZD_SLOT_FLAGS(slot))) {
 		zd_take(ch, p, ZD_SLOT_CURRENT(slot), ZD_SLOT_BASE(slot));
-	else if (zd_is_syn(p))
+		return;
+	}
+	ch->tick = zd_tick();
+	if (zd_is_syn(p))
 		zd_choose_new(ch, p, svc, slot);
 	else
 		zd_choose_known(ch, p, slot);
@@ -178,7 +182,8 @@ static __always_inline void zd_pin_commit(const struct zd_choice *ch, const stru
 		zd_pin_put(p->hash, ch->id, ZD_PIN_ESTABLISHED);
 		break;
 	case ZD_PIN_TOUCH:
-		zd_pin_touch(ch->place, ch->seen, p->tcp_flags & (ZD_TCP_FIN | ZD_TCP_RST));
+		zd_pin_touch(ch->place, ch->seen, ch->tick,
+			     p->tcp_flags & (ZD_TCP_FIN | ZD_TCP_RST));
 		break;
 	case ZD_PIN_DELETE:
 		zd_pin_delete(p->hash);
