@@ -54,24 +54,25 @@ static __always_inline struct zd_pin_bucket *zd_pin_bucket(__u64 hash)
 	return bpf_map_lookup_elem(&pins, &key);
 }
 
-/* The living pin of a flow, and in *ret_seen what it said; NULL: not pinned. */
-static __always_inline __u64 *zd_pin_find(__u64 hash, __u32 tick, __u64 *ret_seen)
+/*
+ * What the living pin of a flow says; 0: not pinned. A global function, like the others here: the
+ * verifier looks at it once, not once for every way a packet can come.
+ */
+__noinline __u64 zd_pin_find(__u64 hash, __u32 tick)
 {
 	struct zd_pin_bucket *b = zd_pin_bucket(hash);
 
 	if (!b)
-		return NULL;
+		return 0;
 #pragma unroll
 	for (int i = 0; i < ZD_PINS_PER_BUCKET; i++) {
 		__u64 word = *(volatile __u64 *)&b->word[i];
 
 		if (zd_unlikely(zd_pin_is_of(word, hash)) &&
-		    ZD_PIN_IS_LIVING(word, tick, zd_cfg.longest_ticks)) {
-			*ret_seen = word;
-			return &b->word[i];
-		}
+		    ZD_PIN_IS_LIVING(word, tick, zd_cfg.longest_ticks))
+			return word;
 	}
-	return NULL;
+	return 0;
 }
 
 /*
@@ -100,7 +101,7 @@ static __always_inline __u32 zd_pin_place(const struct zd_pin_bucket *b, __u64 h
 	return best % ZD_PINS_PER_BUCKET;
 }
 
-/* Insert or overwrite. A global function: the verifier looks at it once, not once a caller. */
+/* Insert or overwrite. */
 __noinline int zd_pin_put(__u64 hash, __u32 backend, __u32 state)
 {
 	struct zd_pin_bucket *b = zd_pin_bucket(hash);
@@ -151,21 +152,32 @@ static __always_inline __u64 zd_pin_touched(__u64 word, bool closes, __u32 tick)
 	return zd_pin_make(word, ZD_PIN_BACKEND(word), state, tick);
 }
 
-/* Refresh a pin that was found; mostly it says the right thing already and nothing is written. */
-static __always_inline void zd_pin_touch(__u64 *place, __u64 seen, __u32 tick, bool closes)
+/* Replace what a flow's pin said. If it says something else by now, a faster packet was right. */
+__noinline int zd_pin_swap(__u64 seen, __u64 want, __u64 hash)
 {
-	for (int i = 0; i < ZD_PIN_TRIES; i++) {
-		__u64 want = zd_pin_touched(seen, closes, tick), now;
+	struct zd_pin_bucket *b = zd_pin_bucket(hash);
 
-		if (zd_likely(want == seen))
+	if (!b)
+		return 0;
+	for (int i = 0; i < ZD_PINS_PER_BUCKET; i++) {
+		if (*(volatile __u64 *)&b->word[i] == seen)
+			return __sync_val_compare_and_swap(&b->word[i], seen, want) == seen;
+	}
+	return 0;
+}
+
+/* Refresh a pin that was found; mostly it says the right thing already and nothing is written. */
+static __always_inline void zd_pin_touch(__u64 hash, __u64 seen, __u32 tick, bool closes)
+{
+	__u64 want = zd_pin_touched(seen, closes, tick);
+
+	for (int i = 0; zd_unlikely(want != seen) && i < ZD_PIN_TRIES; i++) {
+		if (zd_pin_swap(seen, want, hash))
 			return;
-		now = __sync_val_compare_and_swap(place, seen, want);
-		if (now == seen)
+		seen = zd_pin_find(hash, tick);
+		if (!seen || ZD_PIN_BACKEND(seen) != ZD_PIN_BACKEND(want))
 			return;
-		/* Another flow's by now, or a new connection of this one: leave it. */
-		if (!zd_pin_is_of(now, seen) || ZD_PIN_BACKEND(now) != ZD_PIN_BACKEND(seen))
-			return;
-		seen = now;
+		want = zd_pin_touched(seen, closes, tick);
 	}
 }
 

@@ -14,7 +14,7 @@ enum zd_pin_op {
 	ZD_PIN_KEEP,
 	ZD_PIN_PUT,    /* a new connection's: embryonic */
 	ZD_PIN_ADOPT,  /* of a connection that has been there: established */
-	ZD_PIN_TOUCH,  /* refresh `place` */
+	ZD_PIN_TOUCH,  /* refresh */
 	ZD_PIN_DELETE, /* a former connection's */
 };
 
@@ -22,8 +22,8 @@ struct zd_choice {
 	struct zd_backend *backend; /* NULL: nobody can serve this packet */
 	__u32 id;
 	enum zd_pin_op op;
-	__u32 tick; /* now, if the slot has flags */
-	__u64 *place, seen;
+	__u32 tick;    /* now, if the slot has flags */
+	__u64 seen;    /* the flow's pin, 0: none */
 	bool fallback; /* the slot's lease ran out */
 };
 
@@ -105,9 +105,9 @@ static __always_inline void zd_choose_new(struct zd_choice *ch, const struct zd_
 	__u32 flags = ZD_SLOT_FLAGS(slot);
 
 	ch->fallback = flags & ZD_SLOT_LEASED && zd_lease_ran_out(svc) && zd_usable(base, p->v6);
-	ch->place = flags & ZD_SLOT_MOVING ? zd_pin_find(p->hash, ch->tick, &ch->seen) : NULL;
+	ch->seen = flags & ZD_SLOT_MOVING ? zd_pin_find(p->hash, ch->tick) : 0;
 	/* A SYN sent again: its answer may be on the way already, so it keeps its backend. */
-	if (ch->place && !ch->fallback && ZD_PIN_STATE(ch->seen) == ZD_PIN_EMBRYONIC) {
+	if (ch->seen && !ch->fallback && ZD_PIN_STATE(ch->seen) == ZD_PIN_EMBRYONIC) {
 		ch->id = ZD_PIN_BACKEND(ch->seen);
 		ch->backend = zd_usable(ch->id, p->v6);
 		if (ch->backend)
@@ -119,7 +119,7 @@ static __always_inline void zd_choose_new(struct zd_choice *ch, const struct zd_
 		zd_take(ch, p, current, base);
 	if (flags & ZD_SLOT_PIN)
 		ch->op = ZD_PIN_PUT;
-	else if (ch->place)
+	else if (ch->seen)
 		ch->op = ZD_PIN_DELETE;
 }
 
@@ -129,8 +129,8 @@ static __always_inline void zd_choose_known(struct zd_choice *ch, const struct z
 {
 	__u32 flags = ZD_SLOT_FLAGS(slot);
 
-	ch->place = flags & ZD_SLOT_MOVING ? zd_pin_find(p->hash, ch->tick, &ch->seen) : NULL;
-	if (ch->place) {
+	ch->seen = flags & ZD_SLOT_MOVING ? zd_pin_find(p->hash, ch->tick) : 0;
+	if (ch->seen) {
 		ch->id = ZD_PIN_BACKEND(ch->seen);
 		ch->backend = zd_usable(ch->id, p->v6);
 		if (zd_likely(ch->backend)) {
@@ -143,7 +143,7 @@ static __always_inline void zd_choose_known(struct zd_choice *ch, const struct z
 	 * A pin to a dead backend stays: should the backend come back, so do its connections. What
 	 * ends with this packet needs no pin.
 	 */
-	if (flags & ZD_SLOT_ADOPT && !ch->place && !(p->tcp_flags & (ZD_TCP_FIN | ZD_TCP_RST)))
+	if (flags & ZD_SLOT_ADOPT && !ch->seen && !(p->tcp_flags & (ZD_TCP_FIN | ZD_TCP_RST)))
 		ch->op = ZD_PIN_ADOPT;
 }
 
@@ -182,8 +182,7 @@ static __always_inline void zd_pin_commit(const struct zd_choice *ch, const stru
 		zd_pin_put(p->hash, ch->id, ZD_PIN_ESTABLISHED);
 		break;
 	case ZD_PIN_TOUCH:
-		zd_pin_touch(ch->place, ch->seen, ch->tick,
-			     p->tcp_flags & (ZD_TCP_FIN | ZD_TCP_RST));
+		zd_pin_touch(p->hash, ch->seen, ch->tick, p->tcp_flags & (ZD_TCP_FIN | ZD_TCP_RST));
 		break;
 	case ZD_PIN_DELETE:
 		zd_pin_delete(p->hash);
