@@ -150,7 +150,8 @@ static uint32_t take_back(struct service_rt *s, struct deploy_rt *rt, struct pai
 	done_ns = control_now_ns();
 	end_lease(s);
 	maps_set_hold(s->control->maps, s->index, false);
-	return (uint32_t)(((covered ? held_ns : done_ns) - decided_ns) / 1000);
+	/* Rounded up: 0 stands for no rollback. */
+	return (uint32_t)(((covered ? held_ns : done_ns) - decided_ns + 999) / 1000);
 }
 
 static void record_rollback(struct service_rt *s, struct deploy_rt *rt)

@@ -78,9 +78,9 @@ describe_deploy() {
 		", evidence \(.verdict.evidence) of \(.verdict.threshold // "?")"' <<< "$1"
 }
 
-# watch_deploy ID SECONDS: until it is over; a new table for each step.
+# watch_deploy ID SECONDS [STEP]: until it is over, or two seconds into STEP; a table for each step.
 watch_deploy() {
-	local id=$1 deadline=$(($(now_ms) + $2 * 1000)) json step last_step=none last_draw=0 status
+	local id=$1 deadline=$(($(now_ms) + $2 * 1000)) until=${3:-none} json step last_step=none last_draw=0 status
 
 	while [ "$(now_ms)" -lt "$deadline" ]; do
 		json=$(deploy "$id")
@@ -92,6 +92,7 @@ watch_deploy() {
 			live_lines=0
 			last_draw=$(($(now_ms) - 1000))
 			echo
+			[ "$step" != "$until" ] || deadline=$(($(now_ms) + 2000))
 		fi
 		if [ -n "$off" ] || [ $(($(now_ms) - last_draw)) -ge 2000 ]; then
 			draw "$(describe_deploy "$json"; table)"
