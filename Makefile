@@ -151,6 +151,7 @@ $(B)/bench: $(call obj,$(bench_src)) $(maps_objs) $(B)/libcore.a
 
 tests: all $(unit_bin) $(dataplane_bin) $(helper_bin)
 unit: $(unit_bin) all
+	$(Q)$(MAKE) --no-print-directory SAN=1 unit-bins
 	$(Q)BUILD=$(B) tests/run unit
 test: deps
 	$(Q)$(MAKE) --no-print-directory tests
@@ -176,7 +177,7 @@ lint: deps
 	$(Q)$(MAKE) --no-print-directory check-format $(skel) $(bench_skel)
 	$(Q)shellcheck -x $(sh_files)
 	$(Q)cppcheck --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 --quiet -j2 \
-		'-DLIBBPF_OPTS(t,n,...)=struct t n={__VA_ARGS__}' -Iinclude agent tools tests
+		'-DLIBBPF_OPTS(t,n,...)=struct t n={__VA_ARGS__}' -Iinclude -i tools/bench/driver.bpf.c agent tools tests
 	$(Q)printf '%s\n' $(core_src) $(io_src) $(agent_src) $(cli_src) | xargs -P2 -n1 sh -c \
 		'clang-tidy-14 --quiet --warnings-as-errors="*" "$$@" -- -std=c11 -D_GNU_SOURCE -Iinclude -isystem $(B)/bpf 2>/dev/null' sh
 

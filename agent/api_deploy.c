@@ -440,7 +440,7 @@ int api_deploy_traffic(struct api_call *call)
 int api_deploy_rollback(struct api_call *call)
 {
 	static const char *const keys[] = { "reason", "toVersion", NULL };
-	struct stored_deploy found;
+	struct stored_deploy found = { 0 };
 	const char *to = NULL;
 	uint32_t us = 0;
 	int err = 0;

@@ -106,6 +106,7 @@ static uint16_t free_backend_id(const struct control *c)
 static struct backend_rt *new_backend(struct service_rt *s, uint16_t id, const char *version,
 				      const struct endpoint *ep)
 {
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): a list of pointers */
 	struct backend_rt **list = realloc(s->backends, (s->nbackends + 1) * sizeof(*list));
 	struct backend_rt *b = calloc(1, sizeof(*b));
 
@@ -367,6 +368,7 @@ int objects_sync_service(struct service_rt *s)
 
 static struct service_rt *new_service(struct control *c, struct service *cfg)
 {
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): a list of pointers */
 	struct service_rt **list = realloc(c->services, (c->nservices + 1) * sizeof(*list));
 	struct service_rt *s = calloc(1, sizeof(*s));
 

@@ -152,11 +152,29 @@ static void diff_vips(const struct service *from, const struct service *in, cons
 	}
 }
 
+static bool same_check(const struct health_check *a, const struct health_check *b)
+{
+	return a->type == b->type && !strcmp(a->path, b->path) && !strcmp(a->host, b->host) &&
+	       a->port == b->port && a->status_min == b->status_min &&
+	       a->status_max == b->status_max && a->interval_ms == b->interval_ms &&
+	       a->fast_interval_ms == b->fast_interval_ms &&
+	       a->down_interval_ms == b->down_interval_ms && a->timeout_ms == b->timeout_ms &&
+	       a->healthy_threshold == b->healthy_threshold &&
+	       a->unhealthy_threshold == b->unhealthy_threshold && a->retries == b->retries;
+}
+
+static bool same_policy(const struct policy *a, const struct policy *b)
+{
+	return same_check(&a->check, &b->check) && a->drain.timeout_ms == b->drain.timeout_ms &&
+	       a->drain.on_timeout == b->drain.on_timeout &&
+	       a->panic_threshold_pct == b->panic_threshold_pct;
+}
+
 static void diff_service(const struct service *a, const struct service *b, struct change_list *l)
 {
 	diff_vips(b, a, "+", l);
 	diff_vips(a, b, "-", l);
-	if (memcmp(&a->policy, &b->policy, sizeof(a->policy)) != 0)
+	if (!same_policy(&a->policy, &b->policy))
 		note(l, "~ service %s: health check, drain or panic policy", b->name);
 	for (size_t i = 0; i < b->nversions; i++) {
 		const struct version *old = service_version(a, b->versions[i].name);
