@@ -630,7 +630,7 @@ void prober_close(struct prober *p)
 
 	if (!p)
 		return;
-	LIST_FOREACH (probe, &p->running, link)
+	for (probe = LIST_FIRST(&p->running); probe; probe = LIST_NEXT(probe, link))
 		curl_multi_remove_handle(p->multi, probe->easy);
 	curl_multi_cleanup(p->multi);
 	p->multi = NULL;

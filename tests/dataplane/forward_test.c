@@ -363,7 +363,9 @@ static void add(CMUnitTestFunction fn, const void *arg, size_t size, const char 
 	va_end(ap);
 	if (size)
 		memcpy(copy, arg, size);
-	*t = (struct CMUnitTest){ name, fn, NULL, NULL, copy };
+	t->name = name;
+	t->test_func = fn;
+	t->initial_state = copy;
 }
 
 #define ADD(fn) add(fn, NULL, 0, #fn)
