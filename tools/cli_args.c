@@ -265,7 +265,7 @@ int cli_parse_percent(uint32_t *ret_bp, const char *text)
 	}
 	if (*text == '%')
 		text++;
-	if (*text || bp > 10000)
+	if (*text)
 		return -EINVAL;
 	*ret_bp = bp;
 	return 0;

@@ -73,7 +73,7 @@ void cli_arity(const char *args, size_t *ret_min, size_t *ret_max);
 
 /* "1h30m", "5s", "250ms", "0". A bare number is refused: seconds or milliseconds? */
 int cli_parse_duration(uint64_t *ret_ms, const char *text);
-/* "2.5", "2.5%", "100": at most two decimals, 0 to 100. */
+/* "2.5", "2.5%", "100": at most two decimals. Whether it is too much is for the agent to say. */
 int cli_parse_percent(uint32_t *ret_bp, const char *text);
 
 struct cli_backend {

@@ -134,7 +134,8 @@ static void top_backends(const struct cli *cli, struct json_object *s, struct js
 		cli_table_cell(t, cli_state_style(health), "%s", health);
 		cli_table_cell(t, STYLE_PLAIN, "%s", field_percent(text, b, "programmed"));
 		cli_table_cell(t, STYLE_PLAIN, "%s", rate(text, b, was, "connections", ms));
-		cli_table_cell(t, STYLE_WARN, "%s", rate(text, b, was, "failedHandshakes", ms));
+		cli_table_cell(t, field_count(b, "failedHandshakes") ? STYLE_WARN : STYLE_PLAIN,
+			       "%s", rate(text, b, was, "failedHandshakes", ms));
 		cli_table_cell(t, STYLE_PLAIN, "%llu",
 			       (unsigned long long)field_count(b, "pinned"));
 	}
