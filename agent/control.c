@@ -175,6 +175,17 @@ bool control_is_ready(const struct control *c)
 	return true;
 }
 
+/* One part a tick, so that a large ring holds nobody up. */
+static void save_rings(struct control *c)
+{
+	for (size_t i = 0; i < c->nservices; i++) {
+		if (c->services[i]->ring_dirty) {
+			traffic_save_ring(c->services[i]);
+			return;
+		}
+	}
+}
+
 static void on_fast(uv_timer_t *t)
 {
 	struct control *c = t->data;
@@ -183,6 +194,7 @@ static void on_fast(uv_timer_t *t)
 	checks_tick(c, now);
 	rollout_tick(c, now);
 	sweep_tick(c, now);
+	save_rings(c);
 }
 
 static void try_store(struct control *c)
@@ -211,11 +223,8 @@ static void on_slow(uv_timer_t *t)
 
 	links_tick(c);
 	try_store(c);
-	for (size_t i = 0; i < c->nservices; i++) {
+	for (size_t i = 0; i < c->nservices; i++)
 		traffic_read_counters(c->services[i]);
-		if (c->services[i]->ring_dirty)
-			traffic_save_ring(c->services[i]);
-	}
 	if (++c->slow_ticks % PRUNE_TICKS == 0)
 		prune(c);
 }
@@ -354,8 +363,8 @@ static void on_closed(uv_handle_t *h)
 void control_stop(struct control *c)
 {
 	for (size_t i = 0; i < c->nservices; i++) {
-		if (c->services[i]->ring_dirty)
-			traffic_save_ring(c->services[i]);
+		while (c->services[i]->ring_dirty && !traffic_save_ring(c->services[i]))
+			;
 	}
 	if (c->store && c->timers_started)
 		control_event(c, "agent", "", "", "agent stopped, the data plane goes on");

@@ -51,7 +51,10 @@ void traffic_refresh(struct service_rt *s);
 /* Put back the ring of before, as far as its backends live, then refresh. */
 void traffic_restore(struct service_rt *s, const uint16_t *snapshot);
 void traffic_store_words(struct service_rt *s);
-void traffic_save_ring(struct service_rt *s);
+/* The ring has changed: it is to be stored, from its start. */
+void traffic_mark_dirty(struct service_rt *s);
+/* Store the next part of a dirty ring. True: all of it is stored now, or cannot be. */
+bool traffic_save_ring(struct service_rt *s);
 void traffic_read_counters(struct service_rt *s);
 /* Would this backend leaving active state leave the service without one to select? */
 bool traffic_is_last(const struct backend_rt *b);

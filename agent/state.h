@@ -101,6 +101,7 @@ struct service_rt {
 	uint32_t moved_slots; /* by the last change */
 	uint64_t *pinned;     /* one bit a slot, while a sweep runs */
 	bool ring_dirty;      /* not yet in the store */
+	uint32_t saved_slots; /* of a dirty ring, how far the store has it */
 };
 
 struct interface_rt {

@@ -80,7 +80,7 @@ static void settle(struct service_rt *s, uint64_t now_ms)
 		return;
 	if (ring_settle(&s->ring, c->model->dataplane.tcp_established_ms, s->pinned, &w)) {
 		traffic_store_words(s);
-		s->ring_dirty = true;
+		traffic_mark_dirty(s);
 	}
 }
 

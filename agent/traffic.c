@@ -68,16 +68,35 @@ void traffic_store_words(struct service_rt *s)
 	}
 }
 
-void traffic_save_ring(struct service_rt *s)
+/* 64 KiB: a commit of that size takes no longer than any other. */
+#define SAVE_SLOTS 8192
+
+bool traffic_save_ring(struct service_rt *s)
 {
 	struct control *c = s->control;
+	uint32_t n = s->ring.nslots - s->saved_slots;
 
 	if (c->store_problem[0])
-		return; /* tried again when the store is well */
-	if (store_put_ring(c->store, s->cfg->name, s->ring.slots, s->ring.nslots) < 0)
+		return true; /* tried again when the store is well */
+	if (n > SAVE_SLOTS)
+		n = SAVE_SLOTS;
+	if (store_put_ring_part(c->store, s->cfg->name, s->saved_slots,
+				s->ring.slots + s->saved_slots, n) < 0) {
 		control_store_failed(c, -EIO, "a ring", NULL);
-	else
-		s->ring_dirty = false;
+		return true;
+	}
+	s->saved_slots += n;
+	if (s->saved_slots < s->ring.nslots)
+		return false;
+	s->saved_slots = 0;
+	s->ring_dirty = false;
+	return true;
+}
+
+void traffic_mark_dirty(struct service_rt *s)
+{
+	s->ring_dirty = true;
+	s->saved_slots = 0;
 }
 
 int traffic_publish_service(struct service_rt *s)
@@ -290,7 +309,7 @@ static void refresh(struct service_rt *s, uint32_t moved)
 		moved += ring_rebalance(&s->ring, sh, s->nbackends, &w);
 		bury_dead(s, sh, &w);
 		traffic_store_words(s);
-		s->ring_dirty = true;
+		traffic_mark_dirty(s);
 	}
 	keep_shares(s, sh);
 	free(sh);

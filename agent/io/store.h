@@ -87,8 +87,13 @@ int store_each_deploy(struct store *s, const char *service,
 		      int (*fn)(void *arg, const struct stored_deploy *v), void *arg);
 uint64_t store_next_deploy_id(struct store *s); /* 0: cannot be read */
 
-/* A ring: its slot words, for a host that lost its maps (a reboot). */
-int store_put_ring(struct store *s, const char *service, const uint64_t *slots, uint32_t nslots);
+/*
+ * A ring: its slot words, for a host that lost its maps (a reboot). Written in parts, so that a large
+ * ring holds nobody up; read whole: -ENOENT if there is none, -ERANGE if the parts do not make one of
+ * nslots (then `slots` holds nothing of use).
+ */
+int store_put_ring_part(struct store *s, const char *service, uint32_t first, const uint64_t *slots,
+			uint32_t n);
 int store_get_ring(struct store *s, const char *service, uint64_t *slots, uint32_t nslots);
 
 /* Events: what happened, in words, for people and for `zddlb events`. */

@@ -134,28 +134,43 @@ int store_each_version(struct store *s, int (*fn)(void *arg, const struct stored
 	return err;
 }
 
-int store_put_ring(struct store *s, const char *service, const uint64_t *slots, uint32_t nslots)
+int store_put_ring_part(struct store *s, const char *service, uint32_t first, const uint64_t *slots,
+			uint32_t n)
 {
-	return store_run(s, STMT_PUT_RING, "tb", service, slots, nslots * sizeof(*slots));
+	return store_run(s, STMT_PUT_RING, "tub", service, first, slots, n * sizeof(*slots));
+}
+
+/* Parts lie end to end from slot 0 on; anything else is another ring's, or cut short. */
+static int take_part(struct store *s, sqlite3_stmt *st, uint64_t *slots, uint32_t nslots,
+		     uint32_t *have)
+{
+	size_t len = (size_t)sqlite3_column_bytes(st, 1);
+	uint32_t first;
+
+	if (len % sizeof(*slots) || len / sizeof(*slots) > nslots - *have ||
+	    sqlite3_column_int64(st, 0) != *have)
+		return -ERANGE;
+	*have += (uint32_t)(len / sizeof(*slots));
+	return store_read(s, st, "ub", &first, slots + *have - len / sizeof(*slots), len);
 }
 
 int store_get_ring(struct store *s, const char *service, uint64_t *slots, uint32_t nslots)
 {
-	size_t len = nslots * sizeof(*slots);
+	uint32_t have = 0;
 	sqlite3_stmt *st;
 	int err;
 
 	err = store_query(s, &st, STMT_GET_RING, "t", service);
 	if (err)
 		return err;
-	err = store_next(s, st);
-	if (err > 0)
-		err = (size_t)sqlite3_column_bytes(st, 0) == len
-			      ? store_read(s, st, "b", slots, len)
-			      : -ERANGE;
-	else if (!err)
-		err = -ENOENT;
+	while ((err = store_next(s, st)) > 0) {
+		err = take_part(s, st, slots, nslots, &have);
+		if (err)
+			break;
+	}
 	store_done(s, STMT_GET_RING, st);
+	if (!err && have != nslots)
+		err = have ? -ERANGE : -ENOENT;
 	return err;
 }
 

@@ -98,10 +98,12 @@ static const char *const migrations[] = {
 	") STRICT;"
 
 	"CREATE TABLE ring ("
-	" service TEXT PRIMARY KEY REFERENCES service (name)"
+	" service TEXT NOT NULL REFERENCES service (name)"
 	"  ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,"
-	" slots BLOB NOT NULL," /* slot words of include/zddlb/abi.h */
-	" updated INTEGER NOT NULL DEFAULT (unixepoch())"
+	" first INTEGER NOT NULL," /* index of the part's first slot */
+	" slots BLOB NOT NULL,"    /* slot words of include/zddlb/abi.h */
+	" updated INTEGER NOT NULL DEFAULT (unixepoch()),"
+	" PRIMARY KEY (service, first)"
 	") STRICT;"
 
 	/* AUTOINCREMENT: a reader's place in the stream stays right after a prune. */
@@ -200,9 +202,10 @@ static const char *const statements[STMT_MAX] = {
 		"INSERT OR REPLACE INTO deployment_snapshot (deployment, backends) VALUES (?, ?)",
 	[STMT_DEL_SNAPSHOT] = "DELETE FROM deployment_snapshot WHERE deployment = ?",
 
-	[STMT_PUT_RING] = "INSERT INTO ring (service, slots) VALUES (?, ?) ON CONFLICT (service)"
-			  " DO UPDATE SET slots = excluded.slots, updated = unixepoch()",
-	[STMT_GET_RING] = "SELECT slots FROM ring WHERE service = ?",
+	[STMT_PUT_RING] =
+		"INSERT INTO ring (service, first, slots) VALUES (?, ?, ?) ON CONFLICT (service, first)"
+		" DO UPDATE SET slots = excluded.slots, updated = unixepoch()",
+	[STMT_GET_RING] = "SELECT first, slots FROM ring WHERE service = ? ORDER BY first",
 
 	[STMT_PUT_EVENT] = "INSERT INTO event (unix_ms, kind, service, subject, text)"
 			   " VALUES (?, ?, ?, ?, ?)",

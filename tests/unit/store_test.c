@@ -389,10 +389,12 @@ static void a_ring_comes_back_and_goes_with_its_service(void **state)
 	(void)state;
 	for (size_t i = 0; i < 1024; i++)
 		slots[i] = i * 0x9e3779b97f4a7c15;
-	assert_int_equal(store_put_ring(s, "web", slots, 1024), -EINVAL);
+	assert_int_equal(store_put_ring_part(s, "web", 0, slots, 1024), -EINVAL);
 	assert_int_equal(store_put_service(s, &web), 0);
 	assert_int_equal(store_get_ring(s, "web", got, 1024), -ENOENT);
-	assert_int_equal(store_put_ring(s, "web", slots, 1024), 0);
+	assert_int_equal(store_put_ring_part(s, "web", 512, slots + 512, 512), 0);
+	assert_int_equal(store_get_ring(s, "web", got, 1024), -ERANGE);
+	assert_int_equal(store_put_ring_part(s, "web", 0, slots, 512), 0);
 	s = reopen(s);
 	assert_int_equal(store_get_ring(s, "web", got, 1024), 0);
 	assert_memory_equal(got, slots, sizeof(slots));

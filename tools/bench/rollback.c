@@ -27,7 +27,10 @@
 #define FRAME        64
 #define SETTLE_US    3000 /* SYNs go on this long after the answer */
 #define WAIT_STEP_US 2000
-#define WAIT_STEPS   2500
+/* Requests come at no special moment of the agent's day: at random after the step. */
+#define ASK_AFTER_US  20000
+#define ASK_WITHIN_US 100000
+#define WAIT_STEPS    2500
 
 struct target {
 	const char *socket, *service, *to;
@@ -149,6 +152,7 @@ static double one(const struct target *t)
 	for (int i = 0; i < WAIT_STEPS && atomic_load(&s.bad) < 10; i++)
 		usleep(WAIT_STEP_US);
 
+	usleep((useconds_t)(ASK_AFTER_US + rand() % ASK_WITHIN_US));
 	snprintf(path, sizeof(path), "/api/v1/admin/deployment/%lld/rollback", (long long)id);
 	asked = bench_now_ns();
 	r = request(t, "POST", path, "{}");
