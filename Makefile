@@ -185,7 +185,7 @@ install: all
 	$(INSTALL) -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(SYSCONFDIR)/zddlb/conf.d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(DOCDIR)
 	$(INSTALL) -m 755 $(B)/zddlbd $(DESTDIR)$(SBINDIR)/zddlbd
 	$(INSTALL) -m 755 $(B)/zddlb $(DESTDIR)$(BINDIR)/zddlb
-	sed 's|@SBINDIR@|$(SBINDIR)|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' packaging/zddlbd.service.in > $(B)/zddlbd.service
+	sed 's|@SBINDIR@|$(SBINDIR)|; s|@BINDIR@|$(BINDIR)|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' packaging/zddlbd.service.in > $(B)/zddlbd.service
 	$(INSTALL) -m 644 $(B)/zddlbd.service $(DESTDIR)$(UNITDIR)/zddlbd.service
 	$(INSTALL) -m 644 packaging/zddlb.json.example README.md docs/*.md $(DESTDIR)$(DOCDIR)
 uninstall:
