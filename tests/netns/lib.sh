@@ -122,7 +122,7 @@ stop() {
 }
 
 our_namespaces() { ip netns list 2>/dev/null | awk -v p="$ZD-" 'index($1, p) == 1 { print $1 }'; }
-our_pids() { local n; for n in $(our_namespaces); do ip netns pids "$n" 2>/dev/null; done; }
+our_pids() { local n; for n in $(our_namespaces); do ip netns pids "$n" 2>/dev/null; done | grep -vx "$$"; }
 
 cleanup() {
 	local status=$? n pids
