@@ -81,7 +81,7 @@ struct run {
 static void send_request(const struct run *run, uint8_t flags)
 {
 	struct frame f = world_request(run->v6, flags);
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 
 	assert_int_equal(world_send(&world, run->hook, world.front, &f, &out), WORLD_REDIRECT);
 }
@@ -89,7 +89,7 @@ static void send_request(const struct run *run, uint8_t flags)
 static void send_reply(const struct run *run, uint8_t flags, uint32_t seq)
 {
 	struct frame f = world_reply(run->v6, flags, 1);
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 
 	f.seq = seq;
 	assert_int_equal(world_send(&world, run->hook, world.back, &f, &out), WORLD_REDIRECT);
@@ -202,7 +202,7 @@ static struct world narrow;
 static void syn(uint16_t port)
 {
 	struct frame f = world_request(false, FRAME_SYN);
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 
 	f.sport = port;
 	assert_int_equal(world_send(&narrow, WORLD_XDP, narrow.front, &f, &out), WORLD_REDIRECT);

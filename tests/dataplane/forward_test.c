@@ -88,7 +88,7 @@ static void frame_is_rewritten_exactly(void **state)
 	struct frame in = run->reply ? world_reply(v6, flags, 1) : world_request(v6, flags);
 	struct frame want =
 		run->reply ? world_reply_out(v6, flags) : world_request_out(v6, flags, 1);
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 
 	reset(v6);
 	apply(&in, run->shape);
@@ -110,7 +110,7 @@ static void frame_is_rewritten_exactly(void **state)
 static void checksums_survive_every_port_and_address(void **state)
 {
 	const struct run *run = *state;
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 
 	reset(run->shape->v6);
 	for (uint32_t i = 0; i < 3000; i++) {
@@ -227,7 +227,7 @@ static void packet_meets_its_fate(void **state)
 	const struct fate *fate = run->fate;
 	bool xdp = run->hook == WORLD_XDP;
 	struct frame f = fate->frame;
-	struct world_frame in, out;
+	struct world_frame in, out = { .len = 0 };
 	enum world_verdict v, want = xdp ? fate->xdp : fate->tc;
 
 	reset(fate->v6);
@@ -252,7 +252,7 @@ static void packet_meets_its_fate(void **state)
 static void a_punted_syn_leaves_nothing_behind(void **state)
 {
 	struct frame f = world_request(false, FRAME_SYN);
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 
 	(void)state;
 	reset(false);
@@ -280,7 +280,7 @@ static void the_way_in_is_the_way_out(void **state)
 {
 	struct frame f = world_request(false, FRAME_ACK),
 		     want = world_request_out(false, FRAME_ACK, 1);
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 
 	(void)state;
 	reset(false);
@@ -293,7 +293,7 @@ static void the_way_in_is_the_way_out(void **state)
 static void a_multicast_frame_is_not_forwarded(void **state)
 {
 	struct frame f = world_request(false, FRAME_ACK);
-	struct world_frame in, out;
+	struct world_frame in, out = { .len = 0 };
 
 	(void)state;
 	reset(false);
@@ -309,7 +309,7 @@ static void a_multicast_frame_is_not_forwarded(void **state)
 static void a_routing_header_with_segments_left_passes(void **state)
 {
 	struct frame f = world_request(true, FRAME_ACK);
-	struct world_frame in, out;
+	struct world_frame in, out = { .len = 0 };
 
 	(void)state;
 	reset(true);
@@ -325,7 +325,7 @@ static void a_routing_header_with_segments_left_passes(void **state)
 static void a_reply_too_big_for_its_route_is_dropped_by_xdp(void **state)
 {
 	struct frame f = world_reply(false, FRAME_ACK, 1);
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 
 	(void)state;
 	reset(false);
@@ -338,7 +338,7 @@ static void a_reply_too_big_for_its_route_is_dropped_by_xdp(void **state)
 static void a_backend_of_the_other_family_is_nobody(void **state)
 {
 	struct frame f = world_request(true, FRAME_SYN);
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 
 	(void)state;
 	reset(false);

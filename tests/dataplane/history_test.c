@@ -59,7 +59,7 @@ static void publish(struct history *h)
 
 static unsigned sent_to(struct history *h, const struct world_frame *in)
 {
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 	enum world_verdict v = world_run(h->w, h->hook, h->w->front, in, &out);
 
 	h->packets++;

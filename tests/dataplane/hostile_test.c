@@ -87,7 +87,7 @@ static void truncated_at_every_byte(void **state)
 	const struct run *run = *state;
 	const struct kind *k = run->kind;
 	struct frame f = describe(k);
-	struct world_frame in, out;
+	struct world_frame in, out = { .len = 0 };
 	size_t whole = frame_build(&f, in.bytes), known = 14u + (k->v6 ? 40 : 20);
 	uint64_t dropped = 0;
 
@@ -106,7 +106,7 @@ static void truncated_at_every_byte(void **state)
 static void every_other_value_is_dropped(const struct run *run, size_t at, uint8_t mask)
 {
 	struct frame f = describe(run->kind);
-	struct world_frame in, out;
+	struct world_frame in, out = { .len = 0 };
 	uint8_t right;
 
 	in.len = frame_build(&f, in.bytes);
@@ -137,7 +137,7 @@ static void shorter_than_a_header_is_dropped(void **state)
 {
 	const struct run *run = *state;
 	struct frame f = describe(run->kind);
-	struct world_frame in, out;
+	struct world_frame in, out = { .len = 0 };
 	size_t l4 = frame_l4_offset(&f);
 
 	reset(run->kind->v6);
@@ -191,7 +191,7 @@ static void noise_in_the_packet_keeps_its_balance(void **state)
 	const struct run *run = *state;
 	struct frame f = describe(run->kind);
 	size_t l4 = frame_l4_offset(&f);
-	struct world_frame in, out;
+	struct world_frame in, out = { .len = 0 };
 	uint64_t seed = 7;
 
 	reset(run->kind->v6);
@@ -209,7 +209,7 @@ static void noise_anywhere_is_survived(void **state)
 {
 	const struct run *run = *state;
 	struct frame f = describe(run->kind);
-	struct world_frame in, out;
+	struct world_frame in, out = { .len = 0 };
 	uint64_t seed = 11 + (uint64_t)(run->kind - kinds);
 	size_t whole;
 

@@ -174,7 +174,7 @@ static void set_lease(enum lease lease)
 static void plant_pin(const struct run *run, const struct pin *pin)
 {
 	struct frame f = world_request(run->v6, SYN);
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 	uint64_t sig;
 
 	world_slots(&world, ZD_SLOT(1, 1, MOVING));
@@ -247,7 +247,7 @@ static void the_rule_holds(void **state)
 {
 	const struct run *run = *state;
 	struct frame f = world_request(run->v6, run->row->tcp);
-	struct world_frame out;
+	struct world_frame out = { .len = 0 };
 	uint64_t inserted, fallback;
 	enum world_verdict v;
 	uint32_t tick;

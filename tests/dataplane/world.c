@@ -270,9 +270,16 @@ static enum world_verdict run_tc(struct world *w, unsigned ifindex, const struct
 				 struct world_frame *out)
 {
 	struct __sk_buff skb = { .ifindex = ifindex, .ingress_ifindex = ifindex };
-	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = in->bytes, .data_size_in = (uint32_t)in->len,
-		    .data_out = out->bytes, .data_size_out = FRAME_MAX, .ctx_in = &skb,
-		    .ctx_size_in = sizeof(skb), .repeat = 1);
+	struct bpf_test_run_opts o = {
+		.sz = sizeof(o),
+		.data_in = in->bytes,
+		.data_size_in = (uint32_t)in->len,
+		.data_out = out->bytes,
+		.data_size_out = FRAME_MAX,
+		.ctx_in = &skb,
+		.ctx_size_in = sizeof(skb),
+		.repeat = 1,
+	};
 
 	if (bpf_prog_test_run_opts(bpf_program__fd(w->skel->progs.zd_tc), &o))
 		return WORLD_ERROR;
@@ -284,9 +291,16 @@ static enum world_verdict run_xdp(struct world *w, unsigned ifindex, const struc
 				  struct world_frame *out)
 {
 	struct xdp_md md = { .data_end = (uint32_t)in->len, .ingress_ifindex = ifindex };
-	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = in->bytes, .data_size_in = (uint32_t)in->len,
-		    .data_out = out->bytes, .data_size_out = FRAME_MAX, .ctx_in = &md,
-		    .ctx_size_in = sizeof(md), .repeat = 1);
+	struct bpf_test_run_opts o = {
+		.sz = sizeof(o),
+		.data_in = in->bytes,
+		.data_size_in = (uint32_t)in->len,
+		.data_out = out->bytes,
+		.data_size_out = FRAME_MAX,
+		.ctx_in = &md,
+		.ctx_size_in = sizeof(md),
+		.repeat = 1,
+	};
 
 	if (bpf_prog_test_run_opts(bpf_program__fd(w->skel->progs.zd_xdp), &o))
 		return WORLD_ERROR;
