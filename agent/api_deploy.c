@@ -216,43 +216,14 @@ static int answer_deploy(struct api_call *call, uint64_t id)
 	return err ? err : api_answer(call, view_deploy(&found));
 }
 
-static const char *heaviest(const struct service_rt *s, const char *but)
-{
-	const struct version_rt *best = NULL;
-
-	for (size_t i = 0; i < s->nversions; i++) {
-		const struct version_rt *v = &s->versions[i];
-
-		if (strcmp(v->name, but) && (!best || v->weight_bp > best->weight_bp))
-			best = v;
-	}
-	return best ? best->name : NULL;
-}
-
 /* What start would do, without doing it: the same checks on a machine that is thrown away. */
 static int plan_start(struct api_call *call, struct service_rt *s, const char *from, const char *to,
 		      const struct strategy *strategy)
 {
 	struct stored_deploy plan = { 0 };
-	struct version_rt *v;
-	int err;
+	int err = control_deploy_plan(call->control, s->cfg->name, from, to, strategy, &plan.deploy,
+				      &call->diag);
 
-	if (!from)
-		from = heaviest(s, to);
-	if (!from)
-		return diag_set(&call->diag, EINVAL, "no_other_version", "/fromVersion",
-				"Service %s has no other version to come from.", s->cfg->name);
-	err = api_find_version(call, s, from, &v);
-	if (!err)
-		err = api_find_version(call, s, to, &v);
-	if (err)
-		return err;
-	if (s->deploy)
-		return diag_set(&call->diag, EBUSY, "deployment_running", "",
-				"Deployment %llu of %s is running: abort or promote it first.",
-				(unsigned long long)s->deploy->deploy.id, s->cfg->name);
-	err = deploy_init(&plan.deploy, 0, s->cfg->name, from, to, strategy, view_now_ms(),
-			  &call->diag);
 	if (err)
 		return err;
 	err = api_answer(call, view_deploy(&plan));

@@ -51,6 +51,28 @@ uint32_t control_random(void)
 	return r;
 }
 
+/* Stored ahead in strides, so that a change costs no commit and a restart repeats no revision. */
+#define REVISION_STRIDE 1000
+
+void control_changed(struct control *c)
+{
+	uint64_t ahead = c->revision_stored + REVISION_STRIDE;
+
+	if (++c->revision > c->revision_stored &&
+	    store_set_blob(c->store, "revision", &ahead, sizeof(ahead)) == 0)
+		c->revision_stored = ahead;
+}
+
+static void load_revision(struct control *c)
+{
+	size_t len = sizeof(c->revision);
+
+	if (store_get_blob(c->store, "revision", &c->revision, &len) < 0)
+		c->revision = 0;
+	c->revision_stored = c->revision;
+	control_changed(c);
+}
+
 int control_store_failed(struct control *c, int err, const char *what, struct diag *d)
 {
 	char words[64];
@@ -328,8 +350,10 @@ int control_start(struct control **ret, uv_loop_t *loop, const char *path, struc
 	err = c->sweep_pins ? config_load(&c->model, path, d) : -ENOMEM;
 	if (!err)
 		err = open_io(c, d);
-	if (!err)
+	if (!err) {
+		load_revision(c);
 		err = objects_build(c, d);
+	}
 	if (!err)
 		err = rollout_build(c, d);
 	if (!err)

@@ -55,6 +55,10 @@ int control_version_status(struct control *c, const char *service, const char *v
 int control_deploy_start(struct control *c, const char *service, const char *from, const char *to,
 			 const struct strategy *s, uint64_t *ret_id, struct diag *d);
 
+/* What control_deploy_start would start: every check of it, and nothing done. */
+int control_deploy_plan(struct control *c, const char *service, const char *from, const char *to,
+			const struct strategy *s, struct deploy *ret, struct diag *d);
+
 enum deploy_verb {
 	DEPLOY_VERB_PAUSE,
 	DEPLOY_VERB_RESUME,

@@ -17,6 +17,8 @@ uint64_t control_now_ms(void); /* CLOCK_MONOTONIC */
 uint64_t control_now_ns(void);
 uint64_t control_unix_ms(void);
 uint32_t control_random(void);
+/* A change of any kind was accepted: the next revision. */
+void control_changed(struct control *c);
 /* A failed write of state: words into store_problem and `d`, undoes an open transaction. Returns err. */
 int control_store_failed(struct control *c, int err, const char *what, struct diag *d);
 void control_store_ok(struct control *c);

@@ -274,7 +274,7 @@ int reload_apply(struct control *c, struct model *next, bool dry_run, char **ret
 		err = store_commit(c->store);
 	if (err)
 		control_store_failed(c, err, "the new configuration", NULL);
-	c->revision++;
+	control_changed(c);
 	links_publish_vips(c);
 	for (size_t i = 0; i < c->nservices; i++) {
 		traffic_publish_service(c->services[i]);

@@ -115,6 +115,12 @@ static void end_deployment(struct service_rt *s)
 	s->previous = rt; /* its ring of before serves an undo */
 }
 
+/* Rounded up: 0 means that none was measured. */
+static uint32_t microseconds(uint64_t ns)
+{
+	return (uint32_t)((ns + 999) / 1000);
+}
+
 /* Is every slot of the canary one that the hold takes out? */
 static bool hold_covers(const struct service_rt *s, const char *version)
 {
@@ -472,11 +478,10 @@ static int check_start(struct service_rt *s, const char *from, const char *to, s
 	return 0;
 }
 
-int control_deploy_start(struct control *c, const char *service, const char *from, const char *to,
-			 const struct strategy *st, uint64_t *ret_id, struct diag *d)
+int control_deploy_plan(struct control *c, const char *service, const char *from, const char *to,
+			const struct strategy *st, struct deploy *ret, struct diag *d)
 {
 	struct service_rt *s = control_service(c, service);
-	struct deploy_rt *rt;
 	int err;
 
 	if (!s)
@@ -485,34 +490,54 @@ int control_deploy_start(struct control *c, const char *service, const char *fro
 	if (!from)
 		from = heaviest(s);
 	err = check_start(s, from, to, d);
+	return err ? err : deploy_init(ret, 0, service, from, to, st, control_now_ms(), d);
+}
+
+static struct deploy_rt *new_deploy(const struct service_rt *s, const struct deploy *plan)
+{
+	struct deploy_rt *rt = calloc(1, sizeof(*rt));
+
+	if (!rt)
+		return NULL;
+	rt->snapshot = calloc(s->ring.nslots, sizeof(*rt->snapshot));
+	if (!rt->snapshot) {
+		free(rt);
+		return NULL;
+	}
+	rt->deploy = *plan;
+	rt->started_unix_ms = control_unix_ms();
+	ring_snapshot(&s->ring, rt->snapshot);
+	sum_version(s, plan->to, rt->canary_base);
+	sum_version(s, plan->from, rt->stable_base);
+	return rt;
+}
+
+int control_deploy_start(struct control *c, const char *service, const char *from, const char *to,
+			 const struct strategy *st, uint64_t *ret_id, struct diag *d)
+{
+	struct service_rt *s;
+	struct deploy_rt *rt;
+	struct deploy plan;
+	int err = control_deploy_plan(c, service, from, to, st, &plan, d);
+
 	if (err)
 		return err;
-	rt = calloc(1, sizeof(*rt));
+	s = control_service(c, service);
+	plan.id = store_next_deploy_id(c->store);
+	traffic_read_counters(s);
+	rt = new_deploy(s, &plan);
 	if (!rt)
 		return -ENOMEM;
-	rt->snapshot = calloc(s->ring.nslots, sizeof(*rt->snapshot));
-	rt->started_unix_ms = control_unix_ms();
-	err = rt->snapshot ? deploy_init(&rt->deploy, store_next_deploy_id(c->store), service, from,
-					 to, st, control_now_ms(), d)
-			   : -ENOMEM;
-	if (!err) {
-		ring_snapshot(&s->ring, rt->snapshot);
-		traffic_read_counters(s);
-		sum_version(s, to, rt->canary_base);
-		sum_version(s, from, rt->stable_base);
-		err = save(s, rt, &rt->deploy, true);
-		if (err)
-			control_store_failed(c, err, "the deployment", d);
-	}
+	err = plan.id ? save(s, rt, &rt->deploy, true) : -EIO;
 	if (err) {
 		rollout_free(rt);
-		return err;
+		return control_store_failed(c, err, "the deployment", d);
 	}
 	s->deploy = rt;
-	c->revision++;
-	*ret_id = rt->deploy.id;
+	control_changed(c);
+	*ret_id = plan.id;
 	control_event(c, "deploy", service, to, "deployment %llu started: %s -> %s by strategy %s",
-		      (unsigned long long)rt->deploy.id, from, to, st->name);
+		      (unsigned long long)plan.id, plan.from, to, st->name);
 	return 0;
 }
 
@@ -524,7 +549,7 @@ static int note_decision(struct service_rt *s, const struct deploy *next, struct
 	if (err)
 		return control_store_failed(c, err, "the deployment", d);
 	s->deploy->deploy = *next;
-	c->revision++;
+	control_changed(c);
 	control_event(c, "deploy", s->cfg->name, next->to, "deployment %llu: %s",
 		      (unsigned long long)next->id, next->reason);
 	return 0;
@@ -628,7 +653,7 @@ static int undo(struct service_rt *s, const struct deploy *d, const char *to_ver
 		traffic_restore(s, s->previous->snapshot);
 	else
 		traffic_refresh(s);
-	*ret_us = (uint32_t)((control_now_ns() - asked_ns) / 1000);
+	*ret_us = microseconds(control_now_ns() - asked_ns);
 	err = store_begin(s->control->store);
 	if (!err)
 		err = versions_put_all(s);
@@ -663,6 +688,7 @@ int control_rollback(struct control *c, uint64_t id, const char *to_version, con
 	if (ret_us)
 		*ret_us = us;
 	f.found.deploy.status = DEPLOY_ROLLED_BACK;
+	f.found.deploy.weight_bp = 0;
 	f.found.rollback_us = us;
 	f.found.snapshot = NULL;
 	snprintf(f.found.deploy.reason, sizeof(f.found.deploy.reason), "undone: %s",

@@ -130,7 +130,8 @@ struct control {
 	struct backend_rt *by_id[ZD_MAX_BACKEND_IDS];
 	bool alive[ZD_MAX_BACKEND_IDS];
 
-	uint64_t revision; /* counts accepted changes of any kind */
+	uint64_t revision;        /* counts accepted changes of any kind, across restarts */
+	uint64_t revision_stored; /* no revision up to this one is used again */
 	uint64_t started_ms;
 	char store_problem[256]; /* "" or why state cannot be written, and the cure */
 	char maps_problem[256];

@@ -274,7 +274,7 @@ static void take_note_of_change(struct service_rt *s, uint32_t moved)
 {
 	s->moved_slots = moved;
 	s->revision++;
-	s->control->revision++;
+	control_changed(s->control);
 	s->changed_unix_ms = control_unix_ms();
 	traffic_read_counters(s);
 	for (size_t i = 0; i < s->nbackends; i++)

@@ -304,7 +304,7 @@ int control_version_add(struct control *c, const char *service, const struct ver
 		objects_sync_service(s);
 		return err;
 	}
-	c->revision++;
+	control_changed(c);
 	traffic_refresh(s);
 	control_event(c, "config", service, v->name, "version %s registered with %zu backends",
 		      v->name, v->nbackends);
@@ -345,7 +345,7 @@ int control_version_remove(struct control *c, const char *service, const char *v
 		(size_t)(s->cfg->versions + s->cfg->nversions - (def + 1)) * sizeof(*def));
 	s->cfg->nversions--;
 	err = commit_sync(s, NULL, d);
-	c->revision++;
+	control_changed(c);
 	traffic_refresh(s);
 	control_event(c, "config", service, version, "version %s removed, its backends drain",
 		      version);

@@ -335,7 +335,7 @@ int deploy_set_weight(struct deploy *d, uint32_t weight_bp, uint64_t now_ms, str
 	if (err)
 		return err;
 	if (d->status != DEPLOY_ROLLING)
-		return diag_set(diag, EINVAL, "not_rolling", "",
+		return diag_set(diag, EBUSY, "not_rolling", "",
 				"Deployment %llu is %s: it takes a weight only while it rolls.",
 				(unsigned long long)d->id, deploy_status_name(d->status));
 	if (weight_bp > WEIGHT_FULL_BP)
