@@ -26,6 +26,8 @@ serves_now() { conns --target "$VIP4" --count 50 --timeout 1000 | jq -e '.answer
 plain() { config v6=0 "$@" version=v1:100:1,2 version=v2:0:3; }
 attached() { api /api/v1/status | jq -e --arg n "$1" '.interfaces[] | select(.name == $n) | .attached == true'; }
 
+is_gone() { api /api/v1/status | jq -e --arg n "$1" '.interfaces[] | select(.name == $n) | .present == false'; }
+
 port_in_use() {
 	local other
 
@@ -101,7 +103,7 @@ interface_gone_and_back() {
 	local i
 
 	ip -n "$ZD-lb" link del eth0
-	sleep 0.3
+	check "the loss of an interface is noticed within 2 s" wait_for 2 is_gone eth0
 	check "the agent survives the loss of an interface" api /healthz -f -o /dev/null
 	matches "status says that it is gone" "$(api /api/v1/status | jq -c '.interfaces[] | select(.name == "eth0")')" \
 		'"problem":"[^"]+'
