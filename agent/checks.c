@@ -29,16 +29,12 @@ void checks_stop(struct backend_rt *b)
 /* Ready once every backend had its first answer. */
 static void update_ready(struct service_rt *s)
 {
-	bool ready = true;
-
 	for (size_t i = 0; i < s->nbackends; i++) {
-		const struct backend_rt *b = s->backends[i];
-
-		ready &= b->removed || b->health.state != HEALTH_UNKNOWN;
+		if (!s->backends[i]->removed && s->backends[i]->health.state == HEALTH_UNKNOWN)
+			return;
 	}
-	if (ready && !s->ready)
-		log_info("service ready service=%s", s->cfg->name);
-	s->ready |= ready;
+	s->ready = true;
+	log_info("service ready service=%s", s->cfg->name);
 }
 
 static void on_result(void *arg, const struct check_result *r)
@@ -54,8 +50,9 @@ static void on_result(void *arg, const struct check_result *r)
 		      "backend %s of version %s is %s (%s after %u us)", text, b->version,
 		      health_state_name(b->health.state), check_outcome_name(r->outcome),
 		      r->duration_us);
+	if (!s->ready)
+		update_ready(s);
 	traffic_refresh(s);
-	update_ready(s);
 }
 
 static void start_due(struct backend_rt *b, uint64_t now_ms)
@@ -72,6 +69,20 @@ static void start_due(struct backend_rt *b, uint64_t now_ms)
 			 b->id);
 }
 
+/* A backend that never answers must not keep the others waiting for longer than its time. */
+static void first_round(struct service_rt *s, uint64_t now_ms)
+{
+	const struct health_check *c = &s->cfg->policy.check;
+
+	update_ready(s);
+	if (!s->first_round_ms)
+		s->first_round_ms = now_ms + c->fast_interval_ms + c->timeout_ms;
+	if (!s->first_round_over && (s->ready || now_ms >= s->first_round_ms)) {
+		s->first_round_over = true;
+		traffic_refresh(s);
+	}
+}
+
 void checks_tick(struct control *c, uint64_t now_ms)
 {
 	for (size_t i = 0; i < c->nservices; i++) {
@@ -80,6 +91,6 @@ void checks_tick(struct control *c, uint64_t now_ms)
 		for (size_t k = 0; k < s->nbackends; k++)
 			start_due(s->backends[k], now_ms);
 		if (!s->ready)
-			update_ready(s);
+			first_round(s, now_ms);
 	}
 }

@@ -75,14 +75,13 @@ static void load_revision(struct control *c)
 
 int control_store_failed(struct control *c, int err, const char *what, struct diag *d)
 {
-	char words[64];
+	char words[160];
 
 	snprintf(words, sizeof(words), "%s", store_error(c->store));
 	store_rollback(c->store);
 	snprintf(c->store_problem, sizeof(c->store_problem),
-		 "cannot write %s to %.80s: %.60s; free space or mend the directory, the agent "
-		 "goes on by itself then",
-		 what, c->model->state.dir, words);
+		 "cannot write %s to %s: %s; the agent goes on by itself once it can", what,
+		 c->model->state.dir, words);
 	log_error("%s", c->store_problem);
 	diag_set(d, -err, "state_not_written", "", "Nothing was changed: %s.", c->store_problem);
 	return err;
@@ -213,6 +212,7 @@ static void on_fast(uv_timer_t *t)
 	struct control *c = t->data;
 	uint64_t now = control_now_ms();
 
+	links_follow(c);
 	checks_tick(c, now);
 	rollout_tick(c, now);
 	sweep_tick(c, now);

@@ -65,8 +65,9 @@ bool traffic_is_last(const struct backend_rt *b);
 int links_build(struct control *c, struct diag *d);
 void links_refresh(struct control *c); /* attach what is not attached, VIP addresses */
 void links_changed(void *control, enum netlink_change change, const char *ifname, bool up);
-void links_resolve(struct backend_rt *b); /* next hop; publishes if it changed */
-void links_tick(struct control *c);
+void links_resolve(struct backend_rt *b);  /* next hop; publishes if it changed */
+void links_follow(struct control *c);      /* interfaces that came, went or changed */
+void links_tick(struct control *c);        /* once a second: next hops */
 int links_publish_vips(struct control *c); /* maps hold exactly the model's VIPs afterwards */
 void links_free(struct control *c);
 

@@ -239,7 +239,7 @@ void links_free(struct control *c)
 	c->ninterfaces = 0;
 }
 
-/* Bursts of messages are answered once, at the next tick of the slow timer or sooner. */
+/* Bursts of messages are answered once, at the next tick. */
 void links_changed(void *control, enum netlink_change change, const char *ifname, bool up)
 {
 	struct control *c = control;
@@ -259,10 +259,15 @@ void links_changed(void *control, enum netlink_change change, const char *ifname
 	}
 }
 
-void links_tick(struct control *c)
+void links_follow(struct control *c)
 {
 	if (c->links_due)
 		links_refresh(c);
+}
+
+/* Neighbours change state all the time: one look at all of them a second is enough. */
+void links_tick(struct control *c)
+{
 	if (c->resolve_due || c->slow_ticks % RESOLVE_EVERY_TICKS == 0)
 		resolve_all(c);
 }

@@ -94,6 +94,8 @@ struct service_rt {
 
 	bool panic;
 	bool ready;                 /* every backend had its first answer */
+	bool first_round_over;      /* ready, or the time for it is up: a new ring waits for that */
+	uint64_t first_round_ms;    /* when the time is up; 0: not begun */
 	struct deploy_rt *deploy;   /* running one, or NULL */
 	struct deploy_rt *previous; /* the last one that ended since the agent started, or NULL */
 	uint64_t revision;          /* counts changes of the ring */
@@ -133,7 +135,7 @@ struct control {
 	uint64_t revision;        /* counts accepted changes of any kind, across restarts */
 	uint64_t revision_stored; /* no revision up to this one is used again */
 	uint64_t started_ms;
-	char store_problem[256]; /* "" or why state cannot be written, and the cure */
+	char store_problem[512]; /* "" or why state cannot be written, and the cure */
 	char maps_problem[256];
 
 	/* The pin sweep in progress. */

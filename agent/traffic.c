@@ -317,9 +317,28 @@ static void refresh(struct service_rt *s, uint32_t moved)
 		take_note_of_change(s, moved);
 }
 
+static bool is_empty(const struct ring *r)
+{
+	for (uint32_t i = 0; i < r->nslots; i++) {
+		if (ZD_SLOT_CURRENT(r->slots[i]) != ZD_NO_BACKEND)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A new ring is built once, when every backend has had its first answer or the time for it, and so
+ * starts settled; built backend by backend it would be in transition for an idle timeout.
+ */
+static bool waits_for_first_round(const struct service_rt *s)
+{
+	return !s->ready && !s->first_round_over && is_empty(&s->ring);
+}
+
 void traffic_refresh(struct service_rt *s)
 {
-	refresh(s, 0);
+	if (!waits_for_first_round(s))
+		refresh(s, 0);
 }
 
 void traffic_restore(struct service_rt *s, const uint16_t *snapshot)
