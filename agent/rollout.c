@@ -57,7 +57,7 @@ static void weigh_pair(struct version_rt *from, struct version_rt *to, uint32_t 
 	uint32_t pool = from->weight_bp + to->weight_bp;
 
 	to->weight_bp = (uint32_t)((uint64_t)pool * to_bp / WEIGHT_FULL_BP);
-	if (to_bp && !to->weight_bp)
+	if (to_bp && pool && !to->weight_bp)
 		to->weight_bp = 1;
 	from->weight_bp = pool - to->weight_bp;
 	from->overridden = from->weight_bp != from->configured_bp;
@@ -155,12 +155,11 @@ static uint32_t take_back(struct service_rt *s, struct deploy_rt *rt, struct pai
 		traffic_refresh(s);
 	done_ns = control_now_ns();
 	end_lease(s);
-	maps_set_hold(s->control->maps, s->index, false);
-	/* Rounded up: 0 stands for no rollback. */
-	return (uint32_t)(((covered ? held_ns : done_ns) - decided_ns + 999) / 1000);
+	return microseconds((covered ? held_ns : done_ns) - decided_ns);
 }
 
-static void record_rollback(struct service_rt *s, struct deploy_rt *rt)
+/* The hold stays until then: a crash in between must not bring the bad version back. */
+static int record_rollback(struct service_rt *s, struct deploy_rt *rt)
 {
 	struct control *c = s->control;
 	int err = store_begin(c->store);
@@ -171,8 +170,16 @@ static void record_rollback(struct service_rt *s, struct deploy_rt *rt)
 		err = versions_put_all(s);
 	if (!err)
 		err = store_commit(c->store);
+	rt->unrecorded = err != 0;
 	if (err)
-		control_store_failed(c, err, "the rollback (it is in force)", NULL);
+		return control_store_failed(c, err, "the rollback (it is in force)", NULL);
+	maps_set_hold(c->maps, s->index, false);
+	return 0;
+}
+
+int rollout_record_pending(struct service_rt *s)
+{
+	return s->previous && s->previous->unrecorded ? record_rollback(s, s->previous) : 0;
 }
 
 static void roll_back(struct service_rt *s, const struct deploy *decided, uint64_t decided_ns)
@@ -294,6 +301,7 @@ static void gather(struct service_rt *s, struct deploy_facts *f, uint64_t canary
 			continue;
 		f->backends++;
 		f->healthy += b->health.state == HEALTH_HEALTHY;
+		f->unknown += b->health.state == HEALTH_UNKNOWN;
 	}
 }
 
@@ -343,19 +351,30 @@ void rollout_tick(struct control *c, uint64_t now_ms)
 
 /* ---- start of the agent ---- */
 
+/* Left as it is, it would go on by itself as soon as versions of these names are there again. */
+static int give_up(struct control *c, const struct stored_deploy *v)
+{
+	struct stored_deploy over = *v;
+
+	over.deploy.status = DEPLOY_FAILED;
+	over.ended_unix_ms = control_unix_ms();
+	snprintf(over.deploy.reason, sizeof(over.deploy.reason),
+		 "its service or versions were removed while the agent was away");
+	control_event(c, "deploy", v->deploy.service, v->deploy.to, "deployment %llu failed: %s",
+		      (unsigned long long)v->deploy.id, over.deploy.reason);
+	return store_put_deploy(c->store, &over);
+}
+
 static int load_deploy(void *arg, const struct stored_deploy *v)
 {
 	struct control *c = arg;
 	struct service_rt *s = control_service(c, v->deploy.service);
 	struct deploy_rt *rt;
 
-	if (deploy_is_over(v->deploy.status) || !s || s->deploy)
+	if (deploy_is_over(v->deploy.status) || (s && s->deploy))
 		return 0;
-	if (!control_version(s, v->deploy.from) || !control_version(s, v->deploy.to)) {
-		log_warn("deployment %llu of %s is not taken up: its versions are gone",
-			 (unsigned long long)v->deploy.id, v->deploy.service);
-		return 0;
-	}
+	if (!s || !control_version(s, v->deploy.from) || !control_version(s, v->deploy.to))
+		return give_up(c, v);
 	rt = calloc(1, sizeof(*rt));
 	if (!rt)
 		return -ENOMEM;
@@ -528,7 +547,10 @@ int control_deploy_start(struct control *c, const char *service, const char *fro
 	rt = new_deploy(s, &plan);
 	if (!rt)
 		return -ENOMEM;
-	err = plan.id ? save(s, rt, &rt->deploy, true) : -EIO;
+	/* Under the hold of the one before, its canary would get nothing. */
+	err = plan.id ? rollout_record_pending(s) : -EIO;
+	if (!err)
+		err = save(s, rt, &rt->deploy, true);
 	if (err) {
 		rollout_free(rt);
 		return control_store_failed(c, err, "the deployment", d);
@@ -538,6 +560,8 @@ int control_deploy_start(struct control *c, const char *service, const char *fro
 	*ret_id = plan.id;
 	control_event(c, "deploy", service, to, "deployment %llu started: %s -> %s by strategy %s",
 		      (unsigned long long)plan.id, plan.from, to, st->name);
+	/* A version that is healthy already takes its first step now, not at the next tick. */
+	tick_service(s, control_now_ms());
 	return 0;
 }
 
@@ -648,6 +672,11 @@ static int undo(struct service_rt *s, const struct deploy *d, const char *to_ver
 		return diag_set(diag, ENOENT, "not_found", "",
 				"Service %s has no other version \"%s\" to go back to.",
 				s->cfg->name, to_version ? to_version : d->from);
+	if (!bad->weight_bp)
+		return diag_set(diag, EINVAL, "nothing_to_undo", "",
+				"Version %s takes no connections any more: there is nothing to "
+				"undo.",
+				bad->name);
 	weigh_pair(good, bad, 0);
 	if (of_before && s->previous->snapshot)
 		traffic_restore(s, s->previous->snapshot);
@@ -660,7 +689,7 @@ static int undo(struct service_rt *s, const struct deploy *d, const char *to_ver
 	if (!err)
 		err = store_commit(s->control->store);
 	if (err)
-		control_store_failed(s->control, err, "the undo (it is in force)", NULL);
+		control_unsaved(s->control, err, "the undo (it is in force)");
 	return 0;
 }
 
