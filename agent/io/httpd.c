@@ -93,6 +93,9 @@ static void arm(struct listener *l)
 /*
  * MHD's timeout counts from the last byte, so a byte a second would hold a connection for ever.
  * Shutting the socket down makes MHD see its end and close it in its own time.
+ *
+ * At its limit of connections MHD looks away from the listening socket, and looks at it again only
+ * in the run after one has ended. If all have ended nothing else would cause that run.
  */
 static void on_sweep(uv_timer_t *timer)
 {
@@ -105,6 +108,7 @@ static void on_sweep(uv_timer_t *timer)
 	}
 	if (!l->conns)
 		uv_timer_stop(timer);
+	run(l);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **conn_cls,
