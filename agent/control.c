@@ -87,6 +87,12 @@ int control_store_failed(struct control *c, int err, const char *what, struct di
 	return err;
 }
 
+void control_unsaved(struct control *c, int err, const char *what)
+{
+	control_store_failed(c, err, what, NULL);
+	c->unsaved = true;
+}
+
 void control_store_ok(struct control *c)
 {
 	if (c->store_problem[0])
@@ -219,15 +225,35 @@ static void on_fast(uv_timer_t *t)
 	save_rings(c);
 }
 
+int control_probe_store(struct control *c)
+{
+	int err = store_begin(c->store);
+
+	if (!err)
+		err = store_set_blob(c->store, "probe", "x", 1);
+	if (!err)
+		err = store_commit(c->store);
+	if (err)
+		store_rollback(c->store);
+	return err;
+}
+
+/* What is in force and could not be stored is stored as soon as it can be. */
 static void try_store(struct control *c)
 {
-	if (!c->store_problem[0])
+	int err = 0;
+
+	if (!c->store_problem[0] && !c->unsaved)
 		return;
-	if (store_begin(c->store) == 0 && store_set_blob(c->store, "probe", "x", 1) == 0 &&
-	    store_commit(c->store) == 0)
+	if (control_probe_store(c) < 0)
+		return;
+	if (c->unsaved)
+		err = objects_save(c);
+	c->unsaved = err != 0;
+	for (size_t i = 0; !err && i < c->nservices; i++)
+		err = rollout_record_pending(c->services[i]);
+	if (!err)
 		control_store_ok(c);
-	else
-		store_rollback(c->store);
 }
 
 static void prune(struct control *c)

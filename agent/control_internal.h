@@ -22,6 +22,10 @@ void control_changed(struct control *c);
 /* A failed write of state: words into store_problem and `d`, undoes an open transaction. Returns err. */
 int control_store_failed(struct control *c, int err, const char *what, struct diag *d);
 void control_store_ok(struct control *c);
+/* A failed write of what is in force all the same: it is made up for. */
+void control_unsaved(struct control *c, int err, const char *what);
+/* Can anything be written? 0 or a negative errno. */
+int control_probe_store(struct control *c);
 
 /* objects.c */
 int objects_build(struct control *c, struct diag *d); /* at start, from model and store */
@@ -32,8 +36,14 @@ void objects_drop_service(struct control *c, struct service_rt *s);
 int objects_sync_service(struct service_rt *s);
 struct backend_rt *objects_backend(const struct service_rt *s, const char *version,
 				   const struct endpoint *ep);
+/* Another backend at its endpoint, one that is in use if there is one; NULL: none. */
+struct backend_rt *objects_successor(const struct backend_rt *b);
 /* A removed backend that nothing refers to any more. */
 void objects_forget_backend(struct backend_rt *b);
+/* Store every service, version and backend as it is, and nothing else. */
+int objects_save(struct control *c);
+/* -EBUSY: rings or backends of `next` do not fit beside what drains. */
+int objects_check_room(const struct control *c, const struct model *next, struct diag *d);
 int objects_put_version(struct control *c, const struct service_rt *s, const struct version_rt *v);
 int objects_put_backend(struct control *c, const struct backend_rt *b);
 
@@ -53,8 +63,6 @@ void traffic_refresh(struct service_rt *s);
 /* Put back the ring of before, as far as its backends live, then refresh. */
 void traffic_restore(struct service_rt *s, const uint16_t *snapshot);
 void traffic_store_words(struct service_rt *s);
-/* The ring has changed: it is to be stored, from its start. */
-void traffic_mark_dirty(struct service_rt *s);
 /* Store the next part of a dirty ring. True: all of it is stored now, or cannot be. */
 bool traffic_save_ring(struct service_rt *s);
 void traffic_read_counters(struct service_rt *s);
@@ -83,6 +91,8 @@ int versions_put_all(struct service_rt *s); /* weights in force -> store */
 int rollout_build(struct control *c, struct diag *d); /* at start: running deployments */
 void rollout_tick(struct control *c, uint64_t now_ms);
 void rollout_free(struct deploy_rt *d);
+/* Store the last rollback, if that has not been possible yet. */
+int rollout_record_pending(struct service_rt *s);
 struct version_rt *rollout_canary(const struct service_rt *s); /* `to` of the running one */
 
 /* sweep.c */

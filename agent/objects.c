@@ -145,6 +145,7 @@ static void free_service(struct service_rt *s)
 	rollout_free(s->previous);
 	free(s->backends);
 	free(s->versions);
+	free(s->pinned);
 	free(s);
 }
 
@@ -157,9 +158,38 @@ void objects_free(struct control *c)
 	c->nservices = 0;
 }
 
-void objects_forget_backend(struct backend_rt *b)
+struct backend_rt *objects_successor(const struct backend_rt *b)
+{
+	const struct control *c = b->service->control;
+	struct backend_rt *found = NULL;
+
+	for (size_t i = 0; i < c->nservices; i++) {
+		for (size_t k = 0; k < c->services[i]->nbackends; k++) {
+			struct backend_rt *o = c->services[i]->backends[k];
+
+			if (o != b && endpoint_equal(&o->ep, &b->ep) && (!found || !o->removed))
+				found = o;
+		}
+	}
+	return found;
+}
+
+/* Its way back is its own, unless another backend answers from there as well. */
+static void unpublish(struct backend_rt *b)
 {
 	static const struct zd_backend nobody;
+	struct control *c = b->service->control;
+	struct backend_rt *successor = objects_successor(b);
+
+	if (successor)
+		traffic_publish_backend(successor);
+	else
+		maps_del_reverse(c->maps, &b->ep, IPPROTO_TCP);
+	maps_set_backend(c->maps, b->id, &nobody);
+}
+
+void objects_forget_backend(struct backend_rt *b)
+{
 	struct service_rt *s = b->service;
 	struct control *c = s->control;
 
@@ -167,43 +197,133 @@ void objects_forget_backend(struct backend_rt *b)
 		control_store_failed(c, -EIO, "a removed backend", NULL);
 		return;
 	}
-	maps_del_reverse(c->maps, &b->ep, IPPROTO_TCP);
-	maps_set_backend(c->maps, b->id, &nobody);
 	for (size_t i = 0; i < s->nbackends; i++) {
 		if (s->backends[i] == b) {
 			s->backends[i] = s->backends[--s->nbackends];
 			break;
 		}
 	}
+	unpublish(b);
 	free_backend(b);
 }
 
 /* ---- a service from the model ---- */
 
-static bool range_is_free(const struct control *c, uint32_t offset, uint32_t n)
-{
-	for (size_t i = 0; i < c->nservices; i++) {
-		const struct service_rt *o = c->services[i];
+struct range {
+	uint32_t at, n;
+};
 
-		if (offset < o->ring_offset + o->cfg->ring_slots && o->ring_offset < offset + n)
+static bool is_free(const struct range *taken, size_t ntaken, struct range want)
+{
+	for (size_t i = 0; i < ntaken; i++) {
+		if (want.at < taken[i].at + taken[i].n && taken[i].at < want.at + want.n)
 			return false;
 	}
 	return true;
 }
 
 /* Rings lie at multiples of their own size: first fit, no ring is ever split or moved. */
-static int place_ring(struct service_rt *s)
+static int first_fit(const struct range *taken, size_t ntaken, uint32_t max, struct range *want)
 {
-	const struct control *c = s->control;
-	uint32_t n = s->cfg->ring_slots;
-
-	for (uint32_t o = 0; o + n <= c->model->dataplane.max_slots; o += n) {
-		if (range_is_free(c, o, n)) {
-			s->ring_offset = o;
+	for (want->at = 0; want->at + want->n <= max; want->at += want->n) {
+		if (is_free(taken, ntaken, *want))
 			return 0;
-		}
 	}
 	return -ENOSPC;
+}
+
+/* Rings of the services that stay in `m`; room for `more`. NULL: out of memory. */
+static struct range *rings_taken(const struct control *c, const struct model *m, size_t more,
+				 size_t *ret_n)
+{
+	struct range *taken = calloc(c->nservices + more + 1, sizeof(*taken));
+	size_t n = 0;
+
+	for (size_t i = 0; taken && i < c->nservices; i++) {
+		const struct service_rt *s = c->services[i];
+
+		if (s->mapped && model_service(m, s->cfg->name))
+			taken[n++] = (struct range){ s->ring_offset, s->ring.nslots };
+	}
+	*ret_n = n;
+	return taken;
+}
+
+static int place_ring(struct service_rt *s)
+{
+	const struct model *m = s->control->model;
+	struct range want = { .n = s->cfg->ring_slots };
+	struct range *taken;
+	size_t n;
+	int err;
+
+	taken = rings_taken(s->control, m, 0, &n);
+	err = taken ? first_fit(taken, n, m->dataplane.max_slots, &want) : -ENOMEM;
+	s->ring_offset = want.at;
+	free(taken);
+	return err;
+}
+
+static int check_rings(const struct control *c, const struct model *next, struct diag *d)
+{
+	size_t n;
+	struct range *taken = rings_taken(c, next, next->nservices, &n);
+	int err = taken ? 0 : -ENOMEM;
+
+	for (size_t i = 0; !err && i < next->nservices; i++) {
+		const struct service *s = &next->services[i];
+		struct range want = { .n = s->ring_slots };
+
+		if (model_service(c->model, s->name))
+			continue;
+		err = first_fit(taken, n, next->dataplane.max_slots, &want);
+		taken[n++] = want;
+		if (err)
+			err = diag_set(d, EBUSY, "no_room", s->pointer,
+				       "There is no room for the ring of service %s between those "
+				       "that are there: raise dataplane.maxSlots (it takes a "
+				       "restart).",
+				       s->name);
+	}
+	free(taken);
+	return err;
+}
+
+static size_t count_new(const struct service_rt *s, const struct service *next)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < next->nversions; i++) {
+		const struct version *v = &next->versions[i];
+
+		for (size_t k = 0; k < v->nbackends; k++)
+			n += !s || !objects_backend(s, v->name, &v->backends[k].ep);
+	}
+	return n;
+}
+
+int objects_check_room(const struct control *c, const struct model *next, struct diag *d)
+{
+	size_t used = 0, more = 0;
+
+	for (size_t i = 0; i < c->nservices; i++) {
+		const struct service_rt *s = c->services[i];
+		const struct service *cfg = model_service(next, s->cfg->name);
+
+		used += cfg ? s->nbackends : 0;
+		more += cfg ? count_new(s, cfg) : 0;
+	}
+	for (size_t i = 0; i < next->nservices; i++) {
+		if (!model_service(c->model, next->services[i].name))
+			more += count_new(NULL, &next->services[i]);
+	}
+	if (used + more >= next->dataplane.max_backends)
+		return diag_set(d, EBUSY, "no_room", "/dataplane/maxBackends",
+				"%zu backends are there, those that drain among them, and %zu more "
+				"do not fit below maxBackends %u. Wait until the drains are over, "
+				"or raise it (it takes a restart).",
+				used, more, next->dataplane.max_backends);
+	return check_rings(c, next, d);
 }
 
 static int place_index(struct service_rt *s)
@@ -223,6 +343,13 @@ static int place_index(struct service_rt *s)
 	return -ENOSPC;
 }
 
+static bool is_deployed(const struct service_rt *s, const char *version)
+{
+	const struct deploy *d = s->deploy ? &s->deploy->deploy : NULL;
+
+	return d && (!strcmp(d->from, version) || !strcmp(d->to, version));
+}
+
 static int sync_versions(struct service_rt *s)
 {
 	struct version_rt *list = calloc(s->cfg->nversions ? s->cfg->nversions : 1, sizeof(*list));
@@ -239,8 +366,12 @@ static int sync_versions(struct service_rt *s)
 			snprintf(list[i].name, sizeof(list[i].name), "%s", def->name);
 			list[i].status = def->status;
 		}
+		list[i].by_api = def->by_api;
 		list[i].configured_bp = def->weight_bp;
-		if (!list[i].overridden)
+		/* A deployment owns the weights of its versions. */
+		if (is_deployed(s, def->name))
+			list[i].overridden = list[i].weight_bp != def->weight_bp;
+		else if (!list[i].overridden)
 			list[i].weight_bp = def->weight_bp;
 	}
 	free(s->versions);
@@ -265,8 +396,10 @@ static void normalise_weights(struct service_rt *s)
 	for (size_t i = 0; i < s->nversions; i++) {
 		struct version_rt *v = &s->versions[i];
 
-		v->weight_bp = sum ? (uint32_t)((uint64_t)v->weight_bp * WEIGHT_FULL_BP / sum) : 0;
-		v->overridden = true;
+		/* Those that had it all are gone: the file knows who is next. */
+		v->weight_bp = sum ? (uint32_t)((uint64_t)v->weight_bp * WEIGHT_FULL_BP / sum)
+				   : v->configured_bp;
+		v->overridden = v->weight_bp != v->configured_bp;
 		given += v->weight_bp;
 	}
 	s->versions[heaviest].weight_bp += WEIGHT_FULL_BP - given;
@@ -301,6 +434,7 @@ static int add_backend(struct service_rt *s, const struct version *v, const stru
 	} else if (b->removed) {
 		b->removed = false;
 		b->admin = ADMIN_ACTIVE;
+		b->drain_started_unix_ms = 0;
 		drain_cancel(&b->drain, control_now_ms());
 		checks_init(b, false);
 	}
@@ -336,11 +470,26 @@ static int remove_backend(struct backend_rt *b)
 	return objects_put_backend(c, b);
 }
 
+/* What is stored of versions that are gone would come back with the next ones of their names. */
+static int del_gone_versions(const struct service_rt *s)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < s->nversions; i++) {
+		if (!service_version(s->cfg, s->versions[i].name))
+			err = store_del_version(s->control->store, s->cfg->name,
+						s->versions[i].name);
+	}
+	return err;
+}
+
 /* Bring the service's versions and backends in line with s->cfg. */
 int objects_sync_service(struct service_rt *s)
 {
-	int err = sync_versions(s);
+	int err = del_gone_versions(s);
 
+	if (!err)
+		err = sync_versions(s);
 	if (err)
 		return err;
 	normalise_weights(s);
@@ -422,21 +571,79 @@ int objects_add_service(struct control *c, struct service *cfg, struct diag *d)
 
 void objects_drop_service(struct control *c, struct service_rt *s)
 {
-	static const struct zd_backend nobody;
+	static const struct zd_service nothing;
 
-	for (size_t i = 0; i < s->nbackends; i++) {
-		maps_del_reverse(c->maps, &s->backends[i]->ep, IPPROTO_TCP);
-		maps_set_backend(c->maps, s->backends[i]->id, &nobody);
-		store_del_backend(c->store, s->backends[i]->id);
-	}
-	store_del_service(c->store, s->cfg->name);
 	for (size_t i = 0; i < c->nservices; i++) {
 		if (c->services[i] == s) {
 			c->services[i] = c->services[--c->nservices];
 			break;
 		}
 	}
+	for (size_t i = 0; i < s->nbackends; i++) {
+		unpublish(s->backends[i]);
+		store_del_backend(c->store, s->backends[i]->id);
+	}
+	/* No hold and no lease for whoever gets this place next. */
+	maps_set_service(c->maps, s->index, &nothing);
+	store_del_service(c->store, s->cfg->name);
 	free_service(s);
+}
+
+/* ---- what could not be stored when it came into force ---- */
+
+static int del_unknown_service(void *arg, const struct stored_service *v)
+{
+	struct control *c = arg;
+	const struct service_rt *s = control_service(c, v->name);
+
+	return s && s->index == v->index ? 0 : store_del_service(c->store, v->name);
+}
+
+static int del_unknown_version(void *arg, const struct stored_version *v)
+{
+	struct control *c = arg;
+	struct service_rt *s = control_service(c, v->service);
+
+	return s && control_version(s, v->name) ? 0
+						: store_del_version(c->store, v->service, v->name);
+}
+
+static int del_unknown_backend(void *arg, const struct stored_backend *v)
+{
+	struct control *c = arg;
+
+	return c->by_id[v->id] ? 0 : store_del_backend(c->store, v->id);
+}
+
+static int save_service(struct service_rt *s)
+{
+	int err = put_service(s->control, s);
+
+	if (!err)
+		err = versions_put_all(s);
+	for (size_t i = 0; !err && i < s->nbackends; i++)
+		err = objects_put_backend(s->control, s->backends[i]);
+	/* Its rows went with it if its place was another's. */
+	s->ring_dirty = true;
+	s->saved_slots = 0;
+	return err;
+}
+
+int objects_save(struct control *c)
+{
+	int err = store_begin(c->store);
+
+	if (!err)
+		err = store_each_service(c->store, del_unknown_service, c);
+	if (!err)
+		err = store_each_version(c->store, del_unknown_version, c);
+	if (!err)
+		err = store_each_backend(c->store, del_unknown_backend, c);
+	for (size_t i = 0; !err && i < c->nservices; i++)
+		err = save_service(c->services[i]);
+	if (!err)
+		err = store_commit(c->store);
+	return err ? control_store_failed(c, err, "what is in force", NULL) : 0;
 }
 
 /* ---- at start ---- */
@@ -447,26 +654,20 @@ static int load_service(void *arg, const struct stored_service *v)
 	struct service *cfg = model_service(c->model, v->name);
 	struct service_rt *s;
 
-	if (!cfg)
-		return 0; /* gone from the file: nothing of it is taken over */
-	if (v->ring_slots != cfg->ring_slots) {
-		log_warn("ring of service %s is made anew: its size in the config has changed",
-			 v->name);
-		return 0;
-	}
+	/* Gone from the file, or without a place: nothing of it is taken over. */
+	if (!cfg || v->index >= c->model->dataplane.max_services)
+		return store_del_service(c->store, v->name);
 	s = new_service(c, cfg);
 	if (!s)
 		return -ENOMEM;
 	s->index = v->index;
 	s->ring_offset = v->ring_offset;
-	if (!range_is_free(c, s->ring_offset, cfg->ring_slots) ||
-	    s->ring_offset + cfg->ring_slots > c->model->dataplane.max_slots ||
-	    s->index >= c->model->dataplane.max_services) {
-		free(s);
-		return 0;
-	}
 	c->services[c->nservices++] = s;
-	return traffic_open(s, maps_adopted(c->maps), NULL);
+	if (v->ring_slots == cfg->ring_slots &&
+	    s->ring_offset + cfg->ring_slots <= c->model->dataplane.max_slots)
+		return traffic_open(s, maps_adopted(c->maps), NULL);
+	log_warn("ring of service %s is made anew: its size in the config has changed", v->name);
+	return 0;
 }
 
 static int load_version(void *arg, const struct stored_version *v)
@@ -490,6 +691,7 @@ static int load_version(void *arg, const struct stored_version *v)
 		return 0;
 	}
 	def.weight_bp = 0;
+	def.by_api = true;
 	list = realloc(cfg->versions, (cfg->nversions + 1) * sizeof(*list));
 	if (!list) {
 		version_fini(&def);
@@ -503,12 +705,13 @@ static int load_version(void *arg, const struct stored_version *v)
 /* Weights and statuses set at run time, once the versions are there. */
 static int load_override(void *arg, const struct stored_version *v)
 {
-	struct service_rt *s = control_service(arg, v->service);
+	struct control *c = arg;
+	struct service_rt *s = control_service(c, v->service);
 	struct version_rt *rt = s ? control_version(s, v->name) : NULL;
 
+	/* Of a version that is gone from the file: not for the next one of that name. */
 	if (!rt)
-		return 0;
-	rt->by_api = v->definition != NULL;
+		return v->definition ? 0 : store_del_version(c->store, v->service, v->name);
 	if (v->has_status)
 		rt->status = v->status;
 	if (v->has_weight) {
@@ -534,7 +737,7 @@ static int load_backend(void *arg, const struct stored_backend *v)
 	b->drain_started_unix_ms = v->drain_started_unix_ms;
 	/* Who holds slots was proven before the agent went; everybody else has to prove itself. */
 	checks_init(b, maps_adopted(c->maps) && holds_slots(s, b->id));
-	if (b->admin == ADMIN_DRAINING)
+	if (b->admin != ADMIN_ACTIVE)
 		drain_begin(&b->drain, control_now_ms(), s->cfg->policy.drain.timeout_ms,
 			    c->model->dataplane.tcp_established_ms);
 	return 0;
@@ -567,12 +770,28 @@ static bool drop_stale_reverse(void *arg, const struct endpoint *e, uint8_t prot
 	return true;
 }
 
+/* A service whose ring has another size now keeps its index, ids and weights. */
+static int renew_ring(struct service_rt *s, struct diag *d)
+{
+	int err = place_ring(s);
+
+	if (!err)
+		err = store_del_service(s->control->store, s->cfg->name); /* its old ring too */
+	if (!err)
+		err = traffic_open(s, false, d);
+	return err ? err : put_service(s->control, s);
+}
+
 static int complete_services(struct control *c, struct diag *d)
 {
 	int err = 0;
 
-	for (size_t i = 0; !err && i < c->nservices; i++)
-		err = objects_sync_service(c->services[i]);
+	for (size_t i = 0; !err && i < c->nservices; i++) {
+		if (!c->services[i]->mapped)
+			err = renew_ring(c->services[i], d);
+		if (!err)
+			err = objects_sync_service(c->services[i]);
+	}
 	for (size_t i = 0; !err && i < c->model->nservices; i++) {
 		if (!control_service(c, c->model->services[i].name))
 			err = objects_add_service(c, &c->model->services[i], d);

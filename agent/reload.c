@@ -218,13 +218,18 @@ static int check_next(struct control *c, struct model *next, struct diag *d)
 		if (!err)
 			err = refuse_service(c->services[i], s, d);
 	}
-	return err ? err : model_validate(next, d);
+	if (!err)
+		err = model_validate(next, d);
+	return err ? err : objects_check_room(c, next, d);
 }
 
-/* The point of no return is behind us: a failure from here on is the machine's, not the file's. */
+/*
+ * The point of no return is behind us: a failure from here on is the machine's, not the file's, and
+ * must not keep the other services from getting what is theirs.
+ */
 static int apply_services(struct control *c, struct diag *d)
 {
-	int err = 0;
+	int err, first = 0;
 
 	for (size_t i = 0; i < c->nservices;) {
 		struct service_rt *s = c->services[i];
@@ -237,13 +242,23 @@ static int apply_services(struct control *c, struct diag *d)
 		s->cfg = cfg;
 		i++;
 	}
-	for (size_t i = 0; !err && i < c->model->nservices; i++) {
+	for (size_t i = 0; i < c->model->nservices; i++) {
 		struct service_rt *s = control_service(c, c->model->services[i].name);
 
 		err = s ? objects_sync_service(s)
 			: objects_add_service(c, &c->model->services[i], d);
+		first = first ? first : err;
 	}
-	return err;
+	return first;
+}
+
+static void publish_all(struct control *c)
+{
+	links_publish_vips(c);
+	for (size_t i = 0; i < c->nservices; i++) {
+		traffic_publish_service(c->services[i]);
+		traffic_refresh(c->services[i]);
+	}
 }
 
 int reload_apply(struct control *c, struct model *next, bool dry_run, char **ret_changes,
@@ -263,7 +278,9 @@ int reload_apply(struct control *c, struct model *next, bool dry_run, char **ret
 	if (dry_run)
 		return 0;
 
-	err = store_begin(c->store);
+	err = control_probe_store(c);
+	if (!err)
+		err = store_begin(c->store);
 	if (err)
 		return control_store_failed(c, err, "the new configuration", d);
 	/* VIPs first: those of a service that goes must not lead to freed slots. */
@@ -273,16 +290,12 @@ int reload_apply(struct control *c, struct model *next, bool dry_run, char **ret
 	if (!err)
 		err = store_commit(c->store);
 	if (err)
-		control_store_failed(c, err, "the new configuration", NULL);
+		control_unsaved(c, err, "the new configuration (it is in force)");
 	control_changed(c);
-	links_publish_vips(c);
-	for (size_t i = 0; i < c->nservices; i++) {
-		traffic_publish_service(c->services[i]);
-		traffic_refresh(c->services[i]);
-	}
-	err = links_build(c, d);
+	publish_all(c);
+	links_build(c, d);
 	model_free(old);
 	control_event(c, "config", "", "", "configuration reloaded as revision %llu",
 		      (unsigned long long)c->revision);
-	return err;
+	return 0;
 }

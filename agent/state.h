@@ -39,7 +39,8 @@ struct backend_rt {
 
 	enum admin_state admin;
 	struct health health;
-	struct probe *probe; /* running, or NULL */
+	struct probe *probe;       /* running, or NULL */
+	uint64_t replies_at_check; /* forwarded when it began */
 	struct drain drain;
 	uint64_t drain_started_unix_ms;
 
@@ -73,6 +74,7 @@ struct deploy_rt {
 	uint64_t started_unix_ms, ended_unix_ms;
 	uint32_t rollback_us;
 	uint64_t saved_ms;  /* progress last written */
+	bool unrecorded;    /* rolled back, and the store does not know: the hold says it */
 	uint16_t *snapshot; /* ring of before, nslots entries; NULL once it is over */
 	uint64_t canary_base[ZD_BC_MAX], stable_base[ZD_BC_MAX]; /* counters at the last look */
 };
@@ -136,6 +138,7 @@ struct control {
 	uint64_t revision_stored; /* no revision up to this one is used again */
 	uint64_t started_ms;
 	char store_problem[512]; /* "" or why state cannot be written, and the cure */
+	bool unsaved;            /* services and weights in force are not what is stored */
 	char maps_problem[256];
 
 	/* The pin sweep in progress. */

@@ -69,19 +69,16 @@ static void on_pin(void *arg, uint64_t pin)
 	b->service->pinned[slot / 64] |= 1ULL << (slot % 64);
 }
 
-static void settle(struct service_rt *s, uint64_t now_ms)
+static void settle(struct service_rt *s)
 {
 	struct control *c = s->control;
 	/* As of the sweep's start: a slot that changed since may have pins that it did not see. */
 	struct ring_world w = { .alive = c->alive, .now_ms = c->sweep_started_ms };
 
-	(void)now_ms;
 	if (!s->pinned)
 		return;
-	if (ring_settle(&s->ring, c->model->dataplane.tcp_established_ms, s->pinned, &w)) {
+	if (ring_settle(&s->ring, c->model->dataplane.tcp_established_ms, s->pinned, &w))
 		traffic_store_words(s);
-		traffic_mark_dirty(s);
-	}
 }
 
 static bool in_ring(const struct service_rt *s, uint16_t id)
@@ -93,7 +90,8 @@ static bool in_ring(const struct service_rt *s, uint16_t id)
 	return false;
 }
 
-static void count_drain(struct backend_rt *b, uint64_t now_ms)
+/* A count says how it was when its sweep began: what a packet pins behind its back it does not see. */
+static void count_drain(struct backend_rt *b)
 {
 	struct control *c = b->service->control;
 	char text[ENDPOINT_TEXT_LEN];
@@ -101,19 +99,19 @@ static void count_drain(struct backend_rt *b, uint64_t now_ms)
 	if (b->drain.state == DRAIN_NONE || b->drain.state == DRAIN_CANCELLED ||
 	    b->drain.started_ms > c->sweep_started_ms)
 		return;
-	if (drain_count(&b->drain, now_ms, b->pins))
+	if (drain_count(&b->drain, c->sweep_started_ms, b->pins))
 		control_event(c, "drain", b->service->cfg->name, endpoint_text(&b->ep, text),
 			      "drain of backend %s: %s, %llu connections remain", text,
 			      drain_state_name(b->drain.state), (unsigned long long)b->pins);
 }
 
-static void finish_backends(struct service_rt *s, uint64_t now_ms)
+static void finish_backends(struct service_rt *s)
 {
 	for (size_t i = s->nbackends; i-- > 0;) {
 		struct backend_rt *b = s->backends[i];
 
 		b->pins = s->control->sweep_pins[b->id];
-		count_drain(b, now_ms);
+		count_drain(b);
 		if (b->removed && !b->pins && b->drain.started_ms < s->control->sweep_started_ms &&
 		    !in_ring(s, b->id))
 			objects_forget_backend(b);
@@ -128,8 +126,8 @@ static void finish(struct control *c, uint64_t now_ms)
 	for (uint32_t id = 0; id < ZD_MAX_BACKEND_IDS; id++)
 		c->pins_total += c->sweep_pins[id];
 	for (size_t i = 0; i < c->nservices; i++) {
-		settle(c->services[i], now_ms);
-		finish_backends(c->services[i], now_ms);
+		settle(c->services[i]);
+		finish_backends(c->services[i]);
 	}
 	free_bitmaps(c);
 }

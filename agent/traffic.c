@@ -63,8 +63,12 @@ void traffic_close(struct service_rt *s)
 void traffic_store_words(struct service_rt *s)
 {
 	for (uint32_t i = 0; i < s->ring.nslots; i++) {
-		if (s->mapped[i] != s->ring.slots[i])
-			__atomic_store_n(&s->mapped[i], s->ring.slots[i], __ATOMIC_RELEASE);
+		if (s->mapped[i] == s->ring.slots[i])
+			continue;
+		__atomic_store_n(&s->mapped[i], s->ring.slots[i], __ATOMIC_RELEASE);
+		/* To be written to disk, from its start. */
+		s->ring_dirty = true;
+		s->saved_slots = 0;
 	}
 }
 
@@ -93,12 +97,6 @@ bool traffic_save_ring(struct service_rt *s)
 	return true;
 }
 
-void traffic_mark_dirty(struct service_rt *s)
-{
-	s->ring_dirty = true;
-	s->saved_slots = 0;
-}
-
 int traffic_publish_service(struct service_rt *s)
 {
 	struct zd_service v = { 0 };
@@ -123,7 +121,11 @@ static int publish_reverse(struct backend_rt *b)
 	struct control *c = b->service->control;
 	const struct vip *vip = vip_of_family(b->service->cfg, endpoint_is_v4(&b->ep));
 	struct zd_reverse r = { .backend = b->id, .service = b->service->index };
+	const struct backend_rt *next;
 
+	/* An endpoint that went from one version to another is the latter's. */
+	if (b->removed && (next = objects_successor(b)) && !next->removed)
+		return 0;
 	if (!vip)
 		return maps_del_reverse(c->maps, &b->ep, IPPROTO_TCP);
 	memcpy(r.vip, vip->ep.addr, sizeof(r.vip));
@@ -308,9 +310,8 @@ static void refresh(struct service_rt *s, uint32_t moved)
 	if (ring_quota(sh, s->nbackends, s->ring.nslots)) {
 		moved += ring_rebalance(&s->ring, sh, s->nbackends, &w);
 		bury_dead(s, sh, &w);
-		traffic_store_words(s);
-		traffic_mark_dirty(s);
 	}
+	traffic_store_words(s);
 	keep_shares(s, sh);
 	free(sh);
 	if (moved)
@@ -343,8 +344,12 @@ void traffic_refresh(struct service_rt *s)
 
 void traffic_restore(struct service_rt *s, const uint16_t *snapshot)
 {
-	struct ring_world w = { .alive = s->control->alive, .now_ms = control_now_ms() };
+	bool own[ZD_MAX_BACKEND_IDS] = { false };
+	struct ring_world w = { .alive = own, .now_ms = control_now_ms() };
 
+	/* An id of the ring of before may be another service's by now. */
+	for (size_t i = 0; i < s->nbackends; i++)
+		own[s->backends[i]->id] = s->backends[i]->alive;
 	refresh(s, ring_restore(&s->ring, snapshot, &w));
 }
 

@@ -253,23 +253,18 @@ static int append_definition(struct service *cfg, const struct version *v)
 	err = version_copy(&list[cfg->nversions], v);
 	if (err)
 		return err;
-	list[cfg->nversions++].weight_bp = 0;
+	list[cfg->nversions].weight_bp = 0;
+	list[cfg->nversions++].by_api = true;
 	return 0;
 }
 
-static int commit_sync(struct service_rt *s, const char *mark_api, struct diag *d)
+static int commit_sync(struct service_rt *s, struct diag *d)
 {
 	struct control *c = s->control;
 	int err = store_begin(c->store);
 
 	if (!err)
 		err = objects_sync_service(s);
-	if (!err && mark_api) {
-		struct version_rt *v = control_version(s, mark_api);
-
-		v->by_api = true;
-		err = objects_put_version(c, s, v);
-	}
 	if (!err)
 		err = store_commit(c->store);
 	return err ? control_store_failed(c, err, "the version", d) : 0;
@@ -293,15 +288,18 @@ int control_version_add(struct control *c, const char *service, const struct ver
 	if (err)
 		return err;
 	err = model_validate(c->model, d);
+	if (!err)
+		err = objects_check_room(c, c->model, d);
 	if (err) {
 		remove_last_definition(s->cfg);
 		return err;
 	}
-	err = commit_sync(s, v->name, d);
+	err = commit_sync(s, d);
 	if (err) {
 		/* What was made of it in memory drains away as a removed version. */
 		remove_last_definition(s->cfg);
 		objects_sync_service(s);
+		c->unsaved = true;
 		return err;
 	}
 	control_changed(c);
@@ -337,19 +335,19 @@ int control_version_remove(struct control *c, const char *service, const char *v
 	    (!strcmp(s->deploy->deploy.to, version) || !strcmp(s->deploy->deploy.from, version)))
 		return refuse_deploying(s, d);
 
-	err = store_del_version(c->store, service, version);
+	err = control_probe_store(c);
 	if (err)
 		return control_store_failed(c, err, "the version", d);
 	version_fini(def);
 	memmove(def, def + 1,
 		(size_t)(s->cfg->versions + s->cfg->nversions - (def + 1)) * sizeof(*def));
 	s->cfg->nversions--;
-	err = commit_sync(s, NULL, d);
+	c->unsaved |= commit_sync(s, NULL) < 0;
 	control_changed(c);
 	traffic_refresh(s);
 	control_event(c, "config", service, version, "version %s removed, its backends drain",
 		      version);
-	return err;
+	return 0;
 }
 
 int control_version_status(struct control *c, const char *service, const char *version,

@@ -173,7 +173,7 @@ static bool judge_failure(struct deploy *d, const struct deploy_facts *f,
 {
 	char why[DEPLOY_REASON_LEN];
 
-	if (!f->healthy) {
+	if (!f->healthy && !f->unknown) {
 		snprintf(why, sizeof(why), "no backend of %s is healthy", d->to);
 	} else if (verdict_result(&d->verdict) == VERDICT_FAIL) {
 		snprintf(why, sizeof(why),

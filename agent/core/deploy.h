@@ -40,7 +40,7 @@ struct deploy {
 	uint64_t elapsed_ms;  /* in this step, pauses not counted */
 	uint64_t total_ms;    /* since the start, pauses not counted */
 	uint64_t last_ms;     /* when elapsed_ms was last brought forward */
-	uint64_t look_ms;    /* elapsed_ms at the last look for moving on; 0: none in this step */
+	uint64_t look_ms;     /* elapsed_ms at the last look for moving on; 0: none in this step */
 	uint64_t step_base_n; /* canary connections seen before this step */
 	struct verdict verdict;
 	char reason[DEPLOY_REASON_LEN]; /* of the last decision */
@@ -49,6 +49,7 @@ struct deploy {
 struct deploy_facts {
 	uint64_t now_ms;            /* monotonic */
 	uint32_t healthy, backends; /* of the new version */
+	uint32_t unknown;           /* of them: not checked yet, as after a restart */
 	struct verdict_look look;   /* since the last deploy_step */
 };
 

@@ -85,6 +85,7 @@ struct version {
 	uint32_t weight_bp; /* of the service's new connections */
 	struct backend *backends;
 	size_t nbackends;
+	bool by_api; /* registered at run time, not in the file */
 	char pointer[96];
 };
 
