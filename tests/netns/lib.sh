@@ -209,7 +209,10 @@ addr() {
 ctl() { local ns=$1; shift; in_ns "$ns" sysctl -qw "$@"; }
 
 namespace() {
-	ip netns add "$ZD-$1"
+	ip netns add "$ZD-$1" || {
+		echo "no network namespace can be made here (a chroot must be a mount of its own: mount --bind DIR DIR)" >&2
+		exit 1
+	}
 	ip -n "$ZD-$1" link set lo up
 	# Without duplicate address detection a link works at once instead of after two seconds.
 	ctl "$1" net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.router_solicitations=0 \
