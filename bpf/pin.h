@@ -27,6 +27,8 @@ static __always_inline __u32 zd_pin_ticks(enum zd_pin_state state)
 		return zd_cfg.syn_ticks;
 	case ZD_PIN_CLOSING:
 		return zd_cfg.fin_ticks;
+	case ZD_PIN_UDP:
+		return zd_cfg.udp_ticks;
 	case ZD_PIN_ESTABLISHED:
 		break;
 	}

@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define ZD_ABI_VERSION 1
+#define ZD_ABI_VERSION 2
 
 /* Backend ids are 1..65535: an id fits a pin word. 0 means "no backend". */
 #define ZD_NO_BACKEND      0
@@ -90,6 +90,7 @@ enum zd_pin_state {
 	ZD_PIN_EMBRYONIC = 0, /* no packet since the SYN */
 	ZD_PIN_ESTABLISHED = 1,
 	ZD_PIN_CLOSING = 2, /* FIN or RST seen */
+	ZD_PIN_UDP = 3,     /* a UDP flow; it has no phases */
 };
 
 struct zd_pin_bucket {
@@ -112,6 +113,11 @@ struct zd_vip {
 #define ZD_VIP_ADDRESS_ONLY 0xffffffffu
 
 #define ZD_SERVICE_HOLD (1u << 0) /* LEASED slots count as expired */
+/*
+ * Every living flow of the service has a pin: all its slots are MOVING, always. A UDP packet without
+ * a pin opens a new flow then, and is treated like a SYN.
+ */
+#define ZD_SERVICE_TRACK_FULL (1u << 1)
 
 struct zd_service {
 	__u32 ring_offset; /* first slot in `ring` */
@@ -125,17 +131,35 @@ _Static_assert(sizeof(struct zd_service) == 64, "ABI");
 
 #define ZD_BACKEND_ALIVE    (1u << 0) /* its connections stay with it */
 #define ZD_BACKEND_RESOLVED (1u << 1) /* ifindex, dmac and smac are valid */
-#define ZD_BACKEND_V6       (1u << 2)
+#define ZD_BACKEND_V6       (1u << 2) /* the family of addr */
+
+/*
+ * How packets reach a backend. nat and dsr keep the family: a VIP's packet needs a backend of the
+ * VIP's family. With ipip and gue addr is the outer destination, and of any family. Only nat has
+ * replies here, so only nat has entries in `reverse`.
+ */
+enum zd_mode {
+	ZD_MODE_NAT = 0,
+	ZD_MODE_DSR = 1, /* MAC addresses alone: the next hop is the backend itself */
+	ZD_MODE_IPIP = 2,
+	ZD_MODE_GUE = 3,
+};
+#define ZD_GUE_PORT 6080
 
 struct zd_backend {
 	__u8 addr[16];
-	__be16 port;
+	__be16 port; /* nat */
 	__u16 flags;
 	__u32 service;
 	__u32 ifindex; /* way out */
 	__u8 dmac[6];
 	__u8 smac[6];
-	__u8 pad[24];
+	__u8 mode; /* enum zd_mode */
+	__u8 pad;
+	__u16 mtu;       /* of the way out, in bytes of the outermost IP packet; 0: unknown */
+	__be16 gue_port; /* the tunnel's UDP port at the backend; 0: ZD_GUE_PORT */
+	__u16 pad2;
+	__u8 source[16]; /* ipip, gue: outer source, of addr's family */
 };
 _Static_assert(sizeof(struct zd_backend) == 64, "ABI: a backend is one cache line");
 
@@ -182,7 +206,8 @@ enum zd_backend_counter {
 	ZD_BC_REQUEST_BYTES,
 	ZD_BC_REPLY_PACKETS,
 	ZD_BC_REPLY_BYTES,
-	ZD_BC_CONNECTIONS, /* SYNs of new connections; repeated SYNs do not count */
+	/* SYNs of new connections (repeated SYNs do not count), new UDP flows of tracked services */
+	ZD_BC_CONNECTIONS,
 	ZD_BC_SYN_RETRANSMITS,
 	ZD_BC_ATTEMPTS,
 	ZD_BC_ANSWERED,
@@ -235,7 +260,9 @@ struct zd_settings {
 	__u8 longest_ticks; /* at least the others, and the longest there ever was in these maps:
 			     * pins of before a shorter timeout still live */
 	__u64 hash_key[2];
+	__u8 udp_ticks; /* of a UDP flow */
+	__u8 pad[7];
 };
-_Static_assert(sizeof(struct zd_settings) == 32, "ABI");
+_Static_assert(sizeof(struct zd_settings) == 40, "ABI");
 
 #endif

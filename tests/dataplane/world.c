@@ -23,6 +23,7 @@ static const struct zd_settings settings = {
 	.idle_ticks = WORLD_IDLE_TICKS,
 	.syn_ticks = WORLD_SYN_TICKS,
 	.fin_ticks = WORLD_FIN_TICKS,
+	.udp_ticks = WORLD_UDP_TICKS,
 	.longest_ticks = WORLD_IDLE_TICKS,
 	.hash_key = { 0x0123456789abcdef, 0xfedcba9876543210 },
 };

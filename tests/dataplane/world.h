@@ -29,6 +29,7 @@
 #define WORLD_IDLE_TICKS 200
 #define WORLD_SYN_TICKS  8
 #define WORLD_FIN_TICKS  4
+#define WORLD_UDP_TICKS  29
 
 /* Last bytes of the MAC addresses: ours on each side, and the neighbours'. */
 #define WORLD_MAC_FRONT  0xf1
