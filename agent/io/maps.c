@@ -326,6 +326,16 @@ const char *maps_event_name(enum zd_event e)
 		return "drop_too_big";
 	case ZD_EV_DROP_REWRITE:
 		return "drop_rewrite";
+	case ZD_EV_ICMP_FORWARDED:
+		return "icmp_forwarded";
+	case ZD_EV_ECHO_ANSWERED:
+		return "echo_answered";
+	case ZD_EV_TOO_BIG_SENT:
+		return "too_big_sent";
+	case ZD_EV_DROP_ICMP:
+		return "drop_icmp";
+	case ZD_EV_DROP_ICMP_RATE:
+		return "drop_icmp_rate";
 	case ZD_EV_MAX:
 		break;
 	}

@@ -235,7 +235,7 @@ enum zd_event {
 	ZD_EV_BIRTH_SKIPPED,       /* handshake not observed: its cell was busy */
 	ZD_EV_LEASE_FALLBACK,      /* new connection sent to base: lease ran out or hold */
 	ZD_EV_DROP_TRUNCATED,      /* a header lies about its length, or ends behind the frame */
-	ZD_EV_DROP_FRAGMENT,       /* IP fragment to a VIP */
+	ZD_EV_DROP_FRAGMENT,       /* IP fragment to a VIP whose first one has not been seen */
 	ZD_EV_DROP_NO_BACKEND,     /* the slot names no usable backend */
 	ZD_EV_DROP_TTL,            /* TTL or hop limit ran out here */
 	ZD_EV_DROP_NO_ROUTE,       /* no route or neighbour for the way out */
@@ -243,6 +243,11 @@ enum zd_event {
 				    * left to the kernel, which delivers its own and drops the rest */
 	ZD_EV_DROP_TOO_BIG,        /* larger than the MTU of the way out */
 	ZD_EV_DROP_REWRITE,        /* the kernel refused the rewrite */
+	ZD_EV_ICMP_FORWARDED,      /* ICMP error about one of our flows, sent to whom it concerns */
+	ZD_EV_ECHO_ANSWERED,       /* echo to a VIP */
+	ZD_EV_TOO_BIG_SENT,        /* packet too big for the way out: its sender was told the MTU */
+	ZD_EV_DROP_ICMP,           /* ICMP error to a VIP that quotes nonsense */
+	ZD_EV_DROP_ICMP_RATE,      /* more echo to VIPs than is answered */
 	ZD_EV_MAX
 };
 
