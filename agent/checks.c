@@ -4,6 +4,7 @@
 
 #include "control_internal.h"
 #include "io/log.h"
+#include "io/maps.h"
 #include "io/probe.h"
 
 static const struct health_check *check_of(const struct backend_rt *b)
@@ -37,19 +38,40 @@ static void update_ready(struct service_rt *s)
 	log_info("service ready service=%s", s->cfg->name);
 }
 
-static void on_result(void *arg, const struct check_result *r)
+static uint64_t replies_of(const struct backend_rt *b)
+{
+	uint64_t count[ZD_BC_MAX] = { 0 };
+
+	maps_backend_stats(b->service->control->maps, b->id, count);
+	return count[ZD_BC_REPLY_PACKETS];
+}
+
+/*
+ * A SYN without an answer may have met a full queue or a flood. Who talked to clients in the
+ * meantime is there: it is in trouble, but its connections stay with it.
+ */
+static enum check_outcome weigh(const struct backend_rt *b, enum check_outcome outcome)
+{
+	if (outcome != CHECK_CONNECT_TIMEOUT && outcome != CHECK_UNREACHABLE)
+		return outcome;
+	return replies_of(b) != b->replies_at_check ? CHECK_TIMEOUT : outcome;
+}
+
+static void on_result(void *arg, const struct check_result *found)
 {
 	struct backend_rt *b = arg;
 	struct service_rt *s = b->service;
+	struct check_result r = *found;
 	char text[ENDPOINT_TEXT_LEN];
 
 	b->probe = NULL;
-	if (!health_record(&b->health, check_of(b), r, control_random()))
+	r.outcome = weigh(b, r.outcome);
+	if (!health_record(&b->health, check_of(b), &r, control_random()))
 		return;
 	control_event(s->control, "health", s->cfg->name, endpoint_text(&b->ep, text),
 		      "backend %s of version %s is %s (%s after %u us)", text, b->version,
-		      health_state_name(b->health.state), check_outcome_name(r->outcome),
-		      r->duration_us);
+		      health_state_name(b->health.state), check_outcome_name(r.outcome),
+		      r.duration_us);
 	if (!s->ready)
 		update_ready(s);
 	traffic_refresh(s);
@@ -61,6 +83,7 @@ static void start_due(struct backend_rt *b, uint64_t now_ms)
 
 	if (b->probe || c->type == CHECK_NONE || now_ms < b->health.next_ms)
 		return;
+	b->replies_at_check = replies_of(b);
 	b->probe = probe_start(b->service->control->prober, &b->ep, c, on_result, b);
 	/* Without descriptors or memory the check is made up for after a whole interval. */
 	b->health.next_ms = now_ms + c->interval_ms;
