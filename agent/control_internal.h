@@ -3,7 +3,7 @@
  * What the parts of control know of each other:
  *
  *   control.c  start, stop, timers, events     objects.c  model and store -> run-time objects
- *   reload.c   a new configuration
+ *   reload.c   a new configuration             restore.c  what outlives the agent
  *   links.c    interfaces, VIPs, next hops     checks.c   health checks
  *   traffic.c  selection -> ring -> maps       sweep.c    pins, settling, drains
  *   versions.c weights, versions at run time       rollout.c  deployments
@@ -27,8 +27,19 @@ void control_unsaved(struct control *c, int err, const char *what);
 /* Can anything be written? 0 or a negative errno. */
 int control_probe_store(struct control *c);
 
+/* restore.c */
+int objects_build(struct control *c, struct diag *d); /* at start, from model, store and maps */
+/* Store every service, version and backend as it is, and nothing else. */
+int objects_save(struct control *c);
+
 /* objects.c */
-int objects_build(struct control *c, struct diag *d); /* at start, from model and store */
+struct service_rt *objects_new_service(struct control *c, struct service *cfg);
+struct backend_rt *objects_new_backend(struct service_rt *s, uint16_t id, const char *version,
+				       const struct endpoint *ep);
+int objects_place_ring(struct service_rt *s);
+int objects_sync_versions(struct service_rt *s);
+bool objects_holds_slots(const struct service_rt *s, uint16_t id);
+int objects_put_service(const struct service_rt *s);
 void objects_free(struct control *c);
 int objects_add_service(struct control *c, struct service *cfg, struct diag *d);
 void objects_drop_service(struct control *c, struct service_rt *s);
@@ -40,8 +51,6 @@ struct backend_rt *objects_backend(const struct service_rt *s, const char *versi
 struct backend_rt *objects_successor(const struct backend_rt *b);
 /* A removed backend that nothing refers to any more. */
 void objects_forget_backend(struct backend_rt *b);
-/* Store every service, version and backend as it is, and nothing else. */
-int objects_save(struct control *c);
 /* -EBUSY: rings or backends of `next` do not fit beside what drains. */
 int objects_check_room(const struct control *c, const struct model *next, struct diag *d);
 int objects_put_version(struct control *c, const struct service_rt *s, const struct version_rt *v);

@@ -71,6 +71,18 @@ static const struct vip *find_vip(const struct service *s, const struct endpoint
 	return NULL;
 }
 
+/* This host must not go on answering for an address that may be another's by now. */
+static void release_vip(struct control *c, const struct endpoint *addr)
+{
+	for (size_t i = 0; i < c->model->ninterfaces; i++) {
+		const struct interface *w = &c->model->interfaces[i];
+		struct link_info link;
+
+		if (w->manage_vips && netlink_link(c->netlink, w->name, &link) == 0)
+			netlink_del_addr(c->netlink, link.ifindex, addr);
+	}
+}
+
 static bool drop_stale_vip(void *arg, const struct endpoint *e, uint8_t proto,
 			   const struct zd_vip *v)
 {
@@ -82,6 +94,8 @@ static bool drop_stale_vip(void *arg, const struct endpoint *e, uint8_t proto,
 			return true;
 	}
 	maps_del_vip(w->c->maps, e, proto);
+	if (!proto)
+		release_vip(w->c, e);
 	return true;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Run-time objects from the model and the store, at start and at a reload. Objects keep their
+ * Run-time objects from the model, at start and at a reload. Objects keep their
  * identity (index, ring place, backend id) by name: what is new in the model is made, what is gone
  * drains, what stays keeps its state.
  */
@@ -103,8 +103,8 @@ static uint16_t free_backend_id(const struct control *c)
 	return ZD_NO_BACKEND;
 }
 
-static struct backend_rt *new_backend(struct service_rt *s, uint16_t id, const char *version,
-				      const struct endpoint *ep)
+struct backend_rt *objects_new_backend(struct service_rt *s, uint16_t id, const char *version,
+				       const struct endpoint *ep)
 {
 	/* NOLINTNEXTLINE(bugprone-sizeof-expression): a list of pointers */
 	struct backend_rt **list = realloc(s->backends, (s->nbackends + 1) * sizeof(*list));
@@ -249,7 +249,7 @@ static struct range *rings_taken(const struct control *c, const struct model *m,
 	return taken;
 }
 
-static int place_ring(struct service_rt *s)
+int objects_place_ring(struct service_rt *s)
 {
 	const struct model *m = s->control->model;
 	struct range want = { .n = s->cfg->ring_slots };
@@ -350,7 +350,7 @@ static bool is_deployed(const struct service_rt *s, const char *version)
 	return d && (!strcmp(d->from, version) || !strcmp(d->to, version));
 }
 
-static int sync_versions(struct service_rt *s)
+int objects_sync_versions(struct service_rt *s)
 {
 	struct version_rt *list = calloc(s->cfg->nversions ? s->cfg->nversions : 1, sizeof(*list));
 
@@ -407,7 +407,7 @@ static void normalise_weights(struct service_rt *s)
 		      "weights rescaled to 100 %%, because versions came or went");
 }
 
-static bool holds_slots(const struct service_rt *s, uint16_t id)
+bool objects_holds_slots(const struct service_rt *s, uint16_t id)
 {
 	for (uint32_t i = 0; i < s->ring.nslots; i++) {
 		if (ZD_SLOT_CURRENT(s->ring.slots[i]) == id)
@@ -427,7 +427,7 @@ static int add_backend(struct service_rt *s, const struct version *v, const stru
 		id = free_backend_id(c);
 		if (id == ZD_NO_BACKEND)
 			return -ENOSPC;
-		b = new_backend(s, id, v->name, &def->ep);
+		b = objects_new_backend(s, id, v->name, &def->ep);
 		if (!b)
 			return -ENOMEM;
 		checks_init(b, false);
@@ -489,7 +489,7 @@ int objects_sync_service(struct service_rt *s)
 	int err = del_gone_versions(s);
 
 	if (!err)
-		err = sync_versions(s);
+		err = objects_sync_versions(s);
 	if (err)
 		return err;
 	normalise_weights(s);
@@ -515,7 +515,7 @@ int objects_sync_service(struct service_rt *s)
 	return 0;
 }
 
-static struct service_rt *new_service(struct control *c, struct service *cfg)
+struct service_rt *objects_new_service(struct control *c, struct service *cfg)
 {
 	/* NOLINTNEXTLINE(bugprone-sizeof-expression): a list of pointers */
 	struct service_rt **list = realloc(c->services, (c->nservices + 1) * sizeof(*list));
@@ -533,7 +533,7 @@ static struct service_rt *new_service(struct control *c, struct service *cfg)
 	return s;
 }
 
-static int put_service(struct control *c, const struct service_rt *s)
+int objects_put_service(const struct service_rt *s)
 {
 	struct stored_service v = {
 		.index = s->index,
@@ -542,17 +542,17 @@ static int put_service(struct control *c, const struct service_rt *s)
 	};
 
 	snprintf(v.name, sizeof(v.name), "%s", s->cfg->name);
-	return store_put_service(c->store, &v);
+	return store_put_service(s->control->store, &v);
 }
 
 /* A service that neither the store nor the maps know. */
 int objects_add_service(struct control *c, struct service *cfg, struct diag *d)
 {
-	struct service_rt *s = new_service(c, cfg);
+	struct service_rt *s = objects_new_service(c, cfg);
 	int err = s ? place_index(s) : -ENOMEM;
 
 	if (!err)
-		err = place_ring(s);
+		err = objects_place_ring(s);
 	if (!err)
 		err = traffic_open(s, false, d);
 	if (err) {
@@ -563,7 +563,7 @@ int objects_add_service(struct control *c, struct service *cfg, struct diag *d)
 				cfg->name, strerror(-err));
 	}
 	c->services[c->nservices++] = s;
-	err = put_service(c, s);
+	err = objects_put_service(s);
 	if (!err)
 		err = objects_sync_service(s);
 	return err;
@@ -587,254 +587,4 @@ void objects_drop_service(struct control *c, struct service_rt *s)
 	maps_set_service(c->maps, s->index, &nothing);
 	store_del_service(c->store, s->cfg->name);
 	free_service(s);
-}
-
-/* ---- what could not be stored when it came into force ---- */
-
-static int del_unknown_service(void *arg, const struct stored_service *v)
-{
-	struct control *c = arg;
-	const struct service_rt *s = control_service(c, v->name);
-
-	return s && s->index == v->index ? 0 : store_del_service(c->store, v->name);
-}
-
-static int del_unknown_version(void *arg, const struct stored_version *v)
-{
-	struct control *c = arg;
-	struct service_rt *s = control_service(c, v->service);
-
-	return s && control_version(s, v->name) ? 0
-						: store_del_version(c->store, v->service, v->name);
-}
-
-static int del_unknown_backend(void *arg, const struct stored_backend *v)
-{
-	struct control *c = arg;
-
-	return c->by_id[v->id] ? 0 : store_del_backend(c->store, v->id);
-}
-
-static int save_service(struct service_rt *s)
-{
-	int err = put_service(s->control, s);
-
-	if (!err)
-		err = versions_put_all(s);
-	for (size_t i = 0; !err && i < s->nbackends; i++)
-		err = objects_put_backend(s->control, s->backends[i]);
-	/* Its rows went with it if its place was another's. */
-	s->ring_dirty = true;
-	s->saved_slots = 0;
-	return err;
-}
-
-int objects_save(struct control *c)
-{
-	int err = store_begin(c->store);
-
-	if (!err)
-		err = store_each_service(c->store, del_unknown_service, c);
-	if (!err)
-		err = store_each_version(c->store, del_unknown_version, c);
-	if (!err)
-		err = store_each_backend(c->store, del_unknown_backend, c);
-	for (size_t i = 0; !err && i < c->nservices; i++)
-		err = save_service(c->services[i]);
-	if (!err)
-		err = store_commit(c->store);
-	return err ? control_store_failed(c, err, "what is in force", NULL) : 0;
-}
-
-/* ---- at start ---- */
-
-static int load_service(void *arg, const struct stored_service *v)
-{
-	struct control *c = arg;
-	struct service *cfg = model_service(c->model, v->name);
-	struct service_rt *s;
-
-	/* Gone from the file, or without a place: nothing of it is taken over. */
-	if (!cfg || v->index >= c->model->dataplane.max_services)
-		return store_del_service(c->store, v->name);
-	s = new_service(c, cfg);
-	if (!s)
-		return -ENOMEM;
-	s->index = v->index;
-	s->ring_offset = v->ring_offset;
-	c->services[c->nservices++] = s;
-	if (v->ring_slots == cfg->ring_slots &&
-	    s->ring_offset + cfg->ring_slots <= c->model->dataplane.max_slots)
-		return traffic_open(s, maps_adopted(c->maps), NULL);
-	log_warn("ring of service %s is made anew: its size in the config has changed", v->name);
-	return 0;
-}
-
-static int load_version(void *arg, const struct stored_version *v)
-{
-	struct control *c = arg;
-	struct service *cfg = model_service(c->model, v->service);
-	struct version *list, def;
-	struct json_object *j = NULL;
-	struct diag d;
-	int err;
-
-	if (!cfg || !v->definition || service_version(cfg, v->name))
-		return 0;
-	err = config_json(&j, v->definition, strlen(v->definition), "state", &d);
-	if (!err)
-		err = config_parse_version(&def, j, "", &d);
-	json_object_put(j);
-	if (err) {
-		log_warn("stored version %s of %s is not taken over: %s", v->name, v->service,
-			 d.text);
-		return 0;
-	}
-	def.weight_bp = 0;
-	def.by_api = true;
-	list = realloc(cfg->versions, (cfg->nversions + 1) * sizeof(*list));
-	if (!list) {
-		version_fini(&def);
-		return -ENOMEM;
-	}
-	cfg->versions = list;
-	cfg->versions[cfg->nversions++] = def;
-	return 0;
-}
-
-/* Weights and statuses set at run time, once the versions are there. */
-static int load_override(void *arg, const struct stored_version *v)
-{
-	struct control *c = arg;
-	struct service_rt *s = control_service(c, v->service);
-	struct version_rt *rt = s ? control_version(s, v->name) : NULL;
-
-	/* Of a version that is gone from the file: not for the next one of that name. */
-	if (!rt)
-		return v->definition ? 0 : store_del_version(c->store, v->service, v->name);
-	if (v->has_status)
-		rt->status = v->status;
-	if (v->has_weight) {
-		rt->overridden = true;
-		rt->weight_bp = v->weight_bp;
-	}
-	return 0;
-}
-
-static int load_backend(void *arg, const struct stored_backend *v)
-{
-	struct control *c = arg;
-	struct service_rt *s = control_service(c, v->service);
-	struct backend_rt *b;
-
-	if (!s || !v->id || v->id >= c->model->dataplane.max_backends || c->by_id[v->id])
-		return store_del_backend(c->store, v->id);
-	b = new_backend(s, v->id, v->version, &v->ep);
-	if (!b)
-		return -ENOMEM;
-	b->admin = v->admin;
-	b->removed = v->removed;
-	b->drain_started_unix_ms = v->drain_started_unix_ms;
-	/* Who holds slots was proven before the agent went; everybody else has to prove itself. */
-	checks_init(b, maps_adopted(c->maps) && holds_slots(s, b->id));
-	if (b->admin != ADMIN_ACTIVE)
-		drain_begin(&b->drain, control_now_ms(), s->cfg->policy.drain.timeout_ms,
-			    c->model->dataplane.tcp_established_ms);
-	return 0;
-}
-
-/* Collects what a walk over the store must not delete under itself. */
-static int build_from_store(struct control *c)
-{
-	int err = store_each_version(c->store, load_version, c);
-
-	if (!err)
-		err = store_each_service(c->store, load_service, c);
-	if (!err)
-		err = store_each_backend(c->store, load_backend, c);
-	for (size_t i = 0; !err && i < c->nservices; i++)
-		err = sync_versions(c->services[i]);
-	if (!err)
-		err = store_each_version(c->store, load_override, c);
-	return err;
-}
-
-static bool drop_stale_reverse(void *arg, const struct endpoint *e, uint8_t proto,
-			       const struct zd_reverse *r)
-{
-	struct control *c = arg;
-	struct backend_rt *b = c->by_id[r->backend];
-
-	if (!b || !endpoint_equal(&b->ep, e))
-		maps_del_reverse(c->maps, e, proto);
-	return true;
-}
-
-/* A service whose ring has another size now keeps its index, ids and weights. */
-static int renew_ring(struct service_rt *s, struct diag *d)
-{
-	int err = place_ring(s);
-
-	if (!err)
-		err = store_del_service(s->control->store, s->cfg->name); /* its old ring too */
-	if (!err)
-		err = traffic_open(s, false, d);
-	return err ? err : put_service(s->control, s);
-}
-
-static int complete_services(struct control *c, struct diag *d)
-{
-	int err = 0;
-
-	for (size_t i = 0; !err && i < c->nservices; i++) {
-		if (!c->services[i]->mapped)
-			err = renew_ring(c->services[i], d);
-		if (!err)
-			err = objects_sync_service(c->services[i]);
-	}
-	for (size_t i = 0; !err && i < c->model->nservices; i++) {
-		if (!control_service(c, c->model->services[i].name))
-			err = objects_add_service(c, &c->model->services[i], d);
-	}
-	return err;
-}
-
-static void finish_services(struct control *c)
-{
-	for (size_t i = 0; i < c->nservices; i++) {
-		struct service_rt *s = c->services[i];
-
-		for (size_t k = 0; k < s->nbackends; k++) {
-			links_resolve(s->backends[k]);
-			traffic_publish_backend(s->backends[k]);
-		}
-		traffic_publish_service(s);
-		traffic_read_counters(s);
-	}
-}
-
-int objects_build(struct control *c, struct diag *d)
-{
-	int err = build_from_store(c);
-
-	if (err)
-		return diag_set(d, -err, "state_not_read", "",
-				"The stored state cannot be taken over: %s.",
-				store_error(c->store));
-	err = store_begin(c->store);
-	if (!err)
-		err = complete_services(c, d);
-	if (!err)
-		err = store_commit(c->store);
-	if (err) {
-		store_rollback(c->store);
-		if (d && !d->text[0])
-			diag_set(d, -err, "state_not_written", "",
-				 "The state cannot be written to %s: %s.", c->model->state.dir,
-				 store_error(c->store));
-		return err;
-	}
-	finish_services(c);
-	maps_each_reverse(c->maps, drop_stale_reverse, c);
-	return 0;
 }
