@@ -41,6 +41,14 @@ static bool is_alive(const struct ring_world *w, uint16_t backend)
 	return backend != ZD_NO_BACKEND && w->alive[backend];
 }
 
+/* The flags of a slot that has nothing to wait for: pins may be there, or cannot. */
+static uint32_t calm_flags(const struct ring *r, uint32_t flags)
+{
+	if (r->full)
+		return ZD_SLOT_MOVING;
+	return flags ? ZD_SLOT_CONSULT : 0;
+}
+
 static bool slot_set(struct ring *r, uint32_t slot, uint64_t word)
 {
 	if (r->slots[slot] == word)
@@ -67,6 +75,28 @@ static bool slot_lease(struct ring *r, uint32_t slot, bool leased, const struct 
 	return slot_set(r, slot, ZD_SLOT(current, base, flags & ~ZD_SLOT_LEASED));
 }
 
+uint32_t ring_track(struct ring *r, bool full, const struct ring_world *w)
+{
+	uint32_t changed = 0;
+
+	r->full = full;
+	for (uint32_t i = 0; i < r->nslots && full; i++) {
+		uint64_t word = r->slots[i];
+		uint32_t flags = ZD_SLOT_FLAGS(word) | ZD_SLOT_MOVING;
+
+		if (ZD_SLOT_CURRENT(word) == ZD_NO_BACKEND ||
+		    !slot_set(r, i, ZD_SLOT(ZD_SLOT_CURRENT(word), ZD_SLOT_BASE(word), flags)))
+			continue;
+		r->changed_ms[i] = w->now_ms;
+		changed++;
+	}
+	for (uint32_t i = 0; i < r->nslots && !full; i++) {
+		if (ZD_SLOT_FLAGS(r->slots[i]) & ZD_SLOT_ADOPT)
+			r->changed_ms[i] = w->now_ms;
+	}
+	return changed;
+}
+
 bool ring_assign(struct ring *r, uint32_t slot, uint16_t backend, bool leased,
 		 const struct ring_world *w)
 {
@@ -87,7 +117,7 @@ bool ring_assign(struct ring *r, uint32_t slot, uint16_t backend, bool leased,
 	if (base != backend)
 		flags = ZD_SLOT_MOVING | (leased ? ZD_SLOT_LEASED : 0);
 	else
-		flags = flags ? ZD_SLOT_CONSULT : 0; /* no flag yet: no pin anywhere */
+		flags = calm_flags(r, flags);
 
 	r->changed_ms[slot] = w->now_ms;
 	return slot_set(r, slot, ZD_SLOT(backend, base, flags));
@@ -223,7 +253,7 @@ uint32_t ring_bury(struct ring *r, uint16_t dead, uint16_t fallback, const struc
 		if ((flags & ZD_SLOT_LEASED) && fallback != current && is_alive(w, fallback))
 			r->slots[i] = ZD_SLOT(current, fallback, flags);
 		else
-			r->slots[i] = ZD_SLOT(current, current, flags ? ZD_SLOT_CONSULT : 0);
+			r->slots[i] = ZD_SLOT(current, current, calm_flags(r, flags));
 	}
 	return changed;
 }
@@ -252,7 +282,7 @@ static bool slot_settle(struct ring *r, uint32_t slot, uint64_t idle_ms, const u
 		return false;
 	/* Pins were added until now, behind the sweep's back: only the next one can vouch. */
 	r->changed_ms[slot] = w->now_ms;
-	return slot_set(r, slot, ZD_SLOT(current, current, ZD_SLOT_CONSULT));
+	return slot_set(r, slot, ZD_SLOT(current, current, calm_flags(r, ZD_SLOT_CONSULT)));
 }
 
 uint32_t ring_settle(struct ring *r, uint64_t idle_ms, const uint64_t *pinned,
@@ -270,8 +300,14 @@ uint32_t ring_unsettled(const struct ring *r)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < r->nslots; i++)
-		n += ZD_SLOT_FLAGS(r->slots[i]) != 0;
+	for (uint32_t i = 0; i < r->nslots; i++) {
+		uint16_t current = ZD_SLOT_CURRENT(r->slots[i]);
+
+		if (r->full)
+			n += current && r->slots[i] != ZD_SLOT(current, current, ZD_SLOT_MOVING);
+		else
+			n += ZD_SLOT_FLAGS(r->slots[i]) != 0;
+	}
 	return n;
 }
 

@@ -37,6 +37,7 @@ struct ring {
 	uint64_t *slots;      /* nslots words */
 	uint64_t *changed_ms; /* when each slot last changed; for settling */
 	uint32_t nslots;      /* a power of two */
+	bool full;            /* every flow has a pin: all slots are MOVING, always */
 };
 
 int ring_init(struct ring *r, uint32_t nslots); /* 0, -EINVAL, -ENOMEM; all slots empty */
@@ -50,6 +51,13 @@ struct ring_world {
 	const bool *alive; /* [ZD_MAX_BACKEND_IDS] */
 	uint64_t now_ms;
 };
+
+/*
+ * Track every flow from now on, or only those of slots in transition again. A slot that was settled
+ * gets all three flags: connections that are there become pins with their next packet. The way back
+ * is a transition of all slots, which settles like any other. Returns the number of words changed.
+ */
+uint32_t ring_track(struct ring *r, bool full, const struct ring_world *w);
 
 /* Make `backend` the current one of `slot`. True if the word changed. */
 bool ring_assign(struct ring *r, uint32_t slot, uint16_t backend, bool leased,
@@ -85,12 +93,13 @@ uint32_t ring_bury(struct ring *r, uint16_t dead, uint16_t fallback, const struc
  * gone: base = current, flags = CONSULT. CONSULT goes when a sweep that began later finds no pin of
  * the slot. LEASED and TRIAL slots do not settle. `pinned`: one bit a slot, set where the sweep saw
  * pins; NULL: unknown, keep CONSULT. w->now_ms is when that sweep began, and the sweep must have
- * begun after the last call returned. Returns the number of words changed.
+ * begun after the last call returned. Fully tracked slots keep all three flags; settling concerns
+ * their base alone. Returns the number of words changed.
  */
 uint32_t ring_settle(struct ring *r, uint64_t idle_ms, const uint64_t *pinned,
 		     const struct ring_world *w);
 
-/* How many slots are not settled (any flag set): 0 means that no pin is needed anywhere. */
+/* How many slots are not settled; 0: no pin is needed anywhere, but for those of full tracking. */
 uint32_t ring_unsettled(const struct ring *r);
 
 /* Slots held as current by each backend: counts[backend]++ for all slots. */

@@ -3,7 +3,8 @@
  * No established connection moves: the ring's rules and a model of the packet rules (docs/design.md,
  * "The pinned ring") against random histories of weight changes, canaries, rollbacks, holds, deaths
  * and recoveries. Pins are ideal here, one of its own for every flow; time is the only enemy. Each
- * part of the rules is then left out once, and must be missed.
+ * part of the rules is then left out once, and must be missed. Then all of it with full tracking, on
+ * all the time or now and then, and for UDP, where a packet without a pin opens a flow.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,6 +40,14 @@ enum flaw {
 	BASE_NOT_KEPT, /* a rollback writes {old, old} without looking for pins */
 };
 
+/* What is sent, and how the ring tracks it. */
+enum kind {
+	TCP,
+	TCP_FULL,
+	TCP_TOGGLED, /* tracking is turned on and off on the way */
+	UDP,         /* always tracked in full */
+};
+
 struct flow {
 	uint16_t backend; /* where it was born; ZD_NO_BACKEND: closed */
 	uint16_t pin;
@@ -48,6 +57,7 @@ struct flow {
 
 struct sim {
 	enum flaw flaw;
+	enum kind kind;
 	uint64_t seed;
 	struct ring ring;
 	struct ring_world world;
@@ -119,6 +129,8 @@ static uint16_t forward_data(struct sim *s, size_t i)
 		pin(s, f, f->pin);
 		return f->pin;
 	}
+	if (s->kind == UDP && !is_pinned(s, f))
+		return forward_syn(s, i);
 	if (!s->alive[backend])
 		backend = ZD_SLOT_CURRENT(word);
 	if (flags & ZD_SLOT_ADOPT)
@@ -226,6 +238,8 @@ static void event(struct sim *s, bool calm)
 {
 	uint32_t dice = random_below(&s->seed, 100);
 
+	if (s->kind == TCP_TOGGLED && dice % 10 == 0)
+		ring_track(&s->ring, !s->ring.full, &s->world);
 	if (calm || dice >= 36) {
 		if (dice % 3 == 0)
 			settle(s);
@@ -248,13 +262,15 @@ static void event(struct sim *s, bool calm)
 	}
 }
 
-static void sim_run(struct sim *s, enum flaw flaw, uint64_t seed)
+static void sim_run(struct sim *s, enum flaw flaw, enum kind kind, uint64_t seed)
 {
 	memset(s, 0, sizeof(*s));
 	s->flaw = flaw;
+	s->kind = kind;
 	s->seed = seed;
 	s->world = (struct ring_world){ .alive = s->alive, .now_ms = 1000000 };
 	assert_int_equal(ring_init(&s->ring, NSLOTS), 0);
+	ring_track(&s->ring, kind == TCP_FULL || kind == UDP, &s->world);
 	for (uint16_t i = 0; i < NBACKENDS; i++) {
 		s->alive[i + 1] = true;
 		s->shares[i] = (struct share){ .backend = (uint16_t)(i + 1), .version_bp = 10000 };
@@ -279,7 +295,7 @@ static void no_connection_moves_over_random_histories(void **state)
 
 	(void)state;
 	for (uint64_t seed = 1; seed <= HISTORIES; seed++) {
-		sim_run(&sim, FLAWLESS, seed);
+		sim_run(&sim, FLAWLESS, TCP, seed);
 		packets += sim.packets;
 		if (sim.moved)
 			fail_msg("%u of %u packets moved, seed %d", sim.moved, sim.packets,
@@ -288,6 +304,32 @@ static void no_connection_moves_over_random_histories(void **state)
 	}
 	print_message("             %u histories, %u packets\n", HISTORIES, (unsigned)packets);
 	assert_true(packets > 1000000);
+}
+
+static void full_tracking_moves_no_flow_either(void **state)
+{
+	(void)state;
+	for (enum kind kind = TCP_FULL; kind <= UDP; kind++) {
+		for (uint64_t seed = 1; seed <= HISTORIES / 4; seed++) {
+			sim_run(&sim, FLAWLESS, kind, seed);
+			if (sim.moved || sim.born_on_dead)
+				fail_msg("kind %d: %u of %u packets moved, seed %d", kind,
+					 sim.moved, sim.packets, (int)seed);
+			assert_true(sim.packets > 5000);
+		}
+	}
+}
+
+static void a_udp_flow_without_full_tracking_would_move(void **state)
+{
+	uint32_t moved = 0;
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 5; seed++) {
+		sim_run(&sim, NO_PIN, UDP, seed);
+		moved += sim.moved;
+	}
+	assert_true(moved > 0);
 }
 
 static void leaving_out_any_part_of_the_rules_moves_connections(void **state)
@@ -310,7 +352,7 @@ static void leaving_out_any_part_of_the_rules_moves_connections(void **state)
 		uint32_t moved = 0;
 
 		for (uint64_t seed = 1; seed <= 5; seed++) {
-			sim_run(&sim, flaws[i].flaw, seed);
+			sim_run(&sim, flaws[i].flaw, TCP, seed);
 			moved += sim.moved;
 		}
 		print_message("             without %s: %u moved\n", flaws[i].name, moved);
@@ -323,6 +365,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_connection_moves_over_random_histories),
+		cmocka_unit_test(full_tracking_moves_no_flow_either),
+		cmocka_unit_test(a_udp_flow_without_full_tracking_would_move),
 		cmocka_unit_test(leaving_out_any_part_of_the_rules_moves_connections),
 	};
 

@@ -108,6 +108,84 @@ static void assigning_follows_the_rule(void **state)
 	}
 }
 
+/* Full tracking: every flow has its pin, so that base is the way back and no more. */
+static void fully_tracked_slots_keep_all_three_flags(void **state)
+{
+	static const struct {
+		uint64_t before;
+		uint16_t backend;
+		bool leased;
+		uint64_t after;
+	} cases[] = {
+		{ ZD_SLOT(0, 0, 0), 1, false, ZD_SLOT(1, 1, MOVING) },
+		{ ZD_SLOT(1, 1, MOVING), 2, false, ZD_SLOT(2, 1, MOVING) },
+		{ ZD_SLOT(1, 1, MOVING), 2, true, ZD_SLOT(2, 1, MOVING | LEASED) },
+		{ ZD_SLOT(2, 1, MOVING | LEASED), 1, false, ZD_SLOT(1, 1, MOVING) },
+		{ ZD_SLOT(2, 1, MOVING | LEASED), 2, false, ZD_SLOT(2, 1, MOVING) },
+		{ ZD_SLOT(DEAD, DEAD, MOVING), 2, true, ZD_SLOT(2, 2, MOVING) },
+	};
+	struct ring *r = *state;
+
+	ring_track(r, true, &world);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		r->slots[0] = cases[i].before;
+		assert_true(ring_assign(r, 0, cases[i].backend, cases[i].leased, &world));
+		assert_int_equal(r->slots[0], cases[i].after);
+	}
+	r->slots[0] = ZD_SLOT(1, DEAD, MOVING);
+	assert_int_equal(ring_bury(r, DEAD, 0, &world), 1);
+	assert_int_equal(r->slots[0], ZD_SLOT(1, 1, MOVING));
+}
+
+static void settling_a_fully_tracked_slot_concerns_its_base_alone(void **state)
+{
+	static const uint64_t no_pins[NSLOTS / 64];
+	struct ring *r = *state;
+
+	ring_track(r, true, &world);
+	ring_assign(r, 0, 1, false, &world);
+	assert_int_equal(ring_unsettled(r), 0);
+	ring_assign(r, 0, 2, false, &world);
+	assert_int_equal(ring_unsettled(r), 1);
+	world.now_ms += IDLE - 1;
+	assert_int_equal(ring_settle(r, IDLE, no_pins, &world), 0);
+	world.now_ms += 1;
+	assert_int_equal(ring_settle(r, IDLE, no_pins, &world), 1);
+	assert_int_equal(r->slots[0], ZD_SLOT(2, 2, MOVING));
+	assert_int_equal(ring_unsettled(r), 0);
+	world.now_ms += 10 * IDLE;
+	assert_int_equal(ring_settle(r, IDLE, no_pins, &world), 0);
+	assert_int_equal(r->slots[0], ZD_SLOT(2, 2, MOVING));
+}
+
+static void tracking_is_turned_on_at_once_and_off_by_settling(void **state)
+{
+	static const uint64_t no_pins[NSLOTS / 64];
+	struct ring *r = *state;
+
+	r->slots[0] = ZD_SLOT(1, 1, 0);
+	r->slots[1] = ZD_SLOT(1, 1, LOOK);
+	r->slots[2] = ZD_SLOT(2, 1, MOVING | LEASED);
+	assert_int_equal(ring_track(r, true, &world), 2);
+	assert_int_equal(r->slots[0], ZD_SLOT(1, 1, MOVING));
+	assert_int_equal(r->slots[1], ZD_SLOT(1, 1, MOVING));
+	assert_int_equal(r->slots[2], ZD_SLOT(2, 1, MOVING | LEASED));
+	assert_int_equal(r->slots[3], ZD_SLOT(0, 0, 0));
+	assert_int_equal(ring_track(r, true, &world), 0);
+
+	r->slots[2] = ZD_SLOT(2, 1, MOVING);
+	world.now_ms += 10 * IDLE;
+	assert_int_equal(ring_track(r, false, &world), 0);
+	assert_int_equal(ring_unsettled(r), 3);
+	assert_int_equal(ring_settle(r, IDLE, no_pins, &world), 0);
+	world.now_ms += IDLE;
+	assert_int_equal(ring_settle(r, IDLE, no_pins, &world), 3);
+	assert_int_equal(r->slots[2], ZD_SLOT(2, 2, LOOK));
+	world.now_ms += IDLE;
+	assert_int_equal(ring_settle(r, IDLE, no_pins, &world), 3);
+	assert_int_equal(ring_unsettled(r), 0);
+}
+
 static void burying_follows_the_rule(void **state)
 {
 	static const struct {
@@ -440,6 +518,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rings_have_a_power_of_two_of_slots),
 		ring_test(assigning_follows_the_rule),
+		ring_test(fully_tracked_slots_keep_all_three_flags),
+		ring_test(settling_a_fully_tracked_slot_concerns_its_base_alone),
+		ring_test(tracking_is_turned_on_at_once_and_off_by_settling),
 		ring_test(burying_follows_the_rule),
 		ring_test(a_slot_settles_exactly_one_idle_timeout_after_its_change),
 		ring_test(only_a_sweep_begun_after_the_change_takes_consult_off),
