@@ -2,6 +2,7 @@
 /* The model's plain parts: names, addresses, defaults, copies, lookups. Its rules are in validate.c. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,8 +131,35 @@ const char *forward_mode_name(enum forward_mode mode)
 	switch (mode) {
 	case MODE_NAT:
 		return "nat";
+	case MODE_DSR:
+		return "dsr";
+	case MODE_IPIP:
+		return "ipip";
+	case MODE_GUE:
+		return "gue";
 	}
 	return "?";
+}
+
+bool forward_mode_tunnels(enum forward_mode mode)
+{
+	return mode == MODE_IPIP || mode == MODE_GUE;
+}
+
+const char *tracking_mode_name(enum tracking_mode tracking)
+{
+	switch (tracking) {
+	case TRACKING_TRANSITIONS:
+		return "transitions";
+	case TRACKING_FULL:
+		return "full";
+	}
+	return "?";
+}
+
+const char *protocol_name(uint8_t proto)
+{
+	return proto == IPPROTO_UDP ? "udp" : "tcp";
 }
 
 const char *version_status_name(enum version_status status)
@@ -187,6 +215,7 @@ static const struct model defaults = {
 		.tcp_established_ms = 900 * 1000,
 		.tcp_syn_ms = 30 * 1000,
 		.tcp_fin_ms = 10 * 1000,
+		.udp_ms = 120 * 1000,
 	},
 	.defaults = {
 		.check = {
@@ -273,6 +302,39 @@ struct version *service_version(const struct service *s, const char *name)
 		if (strcmp(s->versions[i].name, name) == 0)
 			return &s->versions[i];
 	return NULL;
+}
+
+bool service_has_protocol(const struct service *s, uint8_t proto)
+{
+	for (size_t i = 0; i < s->nvips; i++)
+		if (s->vips[i].proto == proto)
+			return true;
+	return false;
+}
+
+const struct vip *service_vip(const struct service *s, bool v4, uint8_t proto)
+{
+	for (size_t i = 0; i < s->nvips; i++)
+		if (s->vips[i].proto == proto && endpoint_is_v4(&s->vips[i].ep) == v4)
+			return &s->vips[i];
+	return NULL;
+}
+
+uint32_t service_idle_ms(const struct service *s, const struct dataplane_config *d)
+{
+	uint32_t tcp = service_has_protocol(s, IPPROTO_TCP) ? d->tcp_established_ms : 0;
+	uint32_t udp = service_has_protocol(s, IPPROTO_UDP) ? d->udp_ms : 0;
+
+	return tcp > udp ? tcp : udp;
+}
+
+void service_complete_version(const struct service *s, struct version *v)
+{
+	if (s->mode == MODE_NAT || s->nvips == 0)
+		return;
+	for (size_t i = 0; i < v->nbackends; i++)
+		if (v->backends[i].ep.port == 0)
+			v->backends[i].ep.port = s->vips[0].ep.port;
 }
 
 const struct strategy *model_strategy(const struct model *m, const char *name)

@@ -91,16 +91,30 @@ struct version {
 
 struct vip {
 	struct endpoint ep;
-	uint8_t proto; /* IPPROTO_TCP */
+	uint8_t proto; /* IPPROTO_TCP or IPPROTO_UDP */
 	char pointer[96];
 };
 
-enum forward_mode { MODE_NAT };
+enum forward_mode {
+	MODE_NAT,
+	MODE_DSR,  /* as it came, to the backend's MAC address */
+	MODE_IPIP, /* as it came, in an outer IPv4 or IPv6 packet */
+	MODE_GUE,  /* the same, behind a UDP header */
+};
 const char *forward_mode_name(enum forward_mode mode);
+/* In an outer packet of the backend's own address family. */
+bool forward_mode_tunnels(enum forward_mode mode);
+
+/* Which flows have a pin: those of slots in transition, or every one. */
+enum tracking_mode { TRACKING_TRANSITIONS, TRACKING_FULL };
+const char *tracking_mode_name(enum tracking_mode tracking);
+
+const char *protocol_name(uint8_t proto); /* "tcp" */
 
 struct service {
 	char name[MODEL_NAME_LEN];
 	enum forward_mode mode;
+	enum tracking_mode tracking;
 	uint32_t ring_slots;
 	struct vip *vips;
 	size_t nvips;
@@ -152,8 +166,11 @@ struct dataplane_config {
 	uint32_t ring_slots; /* default of a service */
 	bool has_hash_seed;  /* false: the agent makes one and keeps it in its state */
 	uint8_t hash_seed[16];
-	uint32_t tcp_established_ms, tcp_syn_ms, tcp_fin_ms;
+	uint32_t tcp_established_ms, tcp_syn_ms, tcp_fin_ms, udp_ms;
 };
+
+/* VIPs of all services together, per service of max_services, that the maps have room for. */
+#define MODEL_VIPS_PER_SERVICE 4
 
 struct model {
 	struct interface *interfaces;
@@ -181,10 +198,19 @@ struct service *model_service(const struct model *m, const char *name);
 struct version *service_version(const struct service *s, const char *name);
 const struct strategy *model_strategy(const struct model *m, const char *name);
 
+bool service_has_protocol(const struct service *s, uint8_t proto);
+/* The VIP that packets of this family and protocol come to first; NULL: none. */
+const struct vip *service_vip(const struct service *s, bool v4, uint8_t proto);
+/* After that long without a packet a flow is over: the longest of the service's protocols. */
+uint32_t service_idle_ms(const struct service *s, const struct dataplane_config *d);
+/* Where packets arrive as they came, a backend without a port has the VIP's. */
+void service_complete_version(const struct service *s, struct version *v);
+
 /*
  * The rules that concern more than one place: duplicate names and VIPs, a backend in two nat
- * services, two VIPs in a nat service, addresses of two families in one, weights that do not sum to
- * 100.00, rings that do not fit. 0, or -EINVAL (-ENOMEM) with the place and the cure in `d`.
+ * services, two VIPs of one protocol in a nat service, addresses of two families where the mode
+ * cannot join them, ports that the mode cannot change, weights that do not sum to 100.00, rings
+ * that do not fit. 0, or -EINVAL (-ENOMEM) with the place and the cure in `d`.
  */
 int model_validate(const struct model *m, struct diag *d);
 

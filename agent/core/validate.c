@@ -147,9 +147,10 @@ static int check_vip(const struct vip *v, struct diag *d)
 {
 	char text[ENDPOINT_TEXT_LEN];
 
-	if (v->proto != IPPROTO_TCP)
+	if (v->proto != IPPROTO_TCP && v->proto != IPPROTO_UDP)
 		return complain(d, "bad_protocol", v->pointer, "/protocol",
-				"Only TCP is balanced. Set \"protocol\" to \"tcp\".");
+				"Only TCP and UDP are balanced. "
+				"Set \"protocol\" to \"tcp\" or \"udp\".");
 	if (v->ep.port == 0)
 		return complain(d, "bad_port", v->pointer, "/port",
 				"The VIP has no port. Set \"port\", from 1 to 65535.");
@@ -160,22 +161,20 @@ static int check_vip(const struct vip *v, struct diag *d)
 	return 0;
 }
 
-/* A backend's address alone says which VIP its replies get: one VIP, of the backend's family. */
-static int check_nat(const struct service *s, struct diag *d)
+/* Modes that leave the addresses of a packet, or rewrite them within their family. */
+static int check_families(const struct service *s, struct diag *d)
 {
+	const char *mode = forward_mode_name(s->mode);
 	bool v4 = endpoint_is_v4(&s->vips[0].ep);
 
-	if (s->nvips > 1 && endpoint_is_v4(&s->vips[1].ep) == v4)
-		return diag_set(d, EINVAL, "too_many_vips", s->vips[1].pointer,
-				"Service \"%s\" is of mode nat and has two VIPs of one address "
-				"family. Give each VIP a service with backends of its own.",
-				s->name);
-	if (s->nvips > 1)
-		return diag_set(d, EINVAL, "mixed_families", s->vips[1].pointer,
-				"Service \"%s\" is of mode nat and has VIPs of both address "
-				"families, but nat does not translate between them. Give each "
+	for (size_t i = 1; i < s->nvips; i++)
+		if (endpoint_is_v4(&s->vips[i].ep) != v4)
+			return diag_set(
+				d, EINVAL, "mixed_families", s->vips[i].pointer,
+				"Service \"%s\" is of mode %s and has VIPs of both address "
+				"families, but %s does not translate between them. Give each "
 				"family a service with backends of its own.",
-				s->name);
+				s->name, mode, mode);
 
 	for (size_t i = 0; i < s->nversions; i++) {
 		const struct version *v = &s->versions[i];
@@ -184,11 +183,85 @@ static int check_nat(const struct service *s, struct diag *d)
 			if (endpoint_is_v4(&v->backends[j].ep) != v4)
 				return diag_set(d, EINVAL, "mixed_families", v->backends[j].pointer,
 						"The backend is of another address family than "
-						"the VIP of \"%s\", and nat does not translate "
+						"the VIP of \"%s\", and %s does not translate "
 						"between them. Use an %s address.",
-						s->name, v4 ? "IPv4" : "IPv6");
+						s->name, mode, v4 ? "IPv4" : "IPv6");
 	}
 	return 0;
+}
+
+/* A backend's endpoint alone says which VIP its replies get: one VIP a protocol. */
+static int check_nat_vips(const struct service *s, struct diag *d)
+{
+	bool seen[IPPROTO_MAX] = { false };
+
+	for (size_t i = 0; i < s->nvips; i++) {
+		if (seen[s->vips[i].proto])
+			return diag_set(
+				d, EINVAL, "too_many_vips", s->vips[i].pointer,
+				"Service \"%s\" is of mode nat and has two VIPs of one address "
+				"family and protocol. Give each VIP a service with backends of its "
+				"own, or use mode dsr, ipip or gue.",
+				s->name);
+		seen[s->vips[i].proto] = true;
+	}
+	return 0;
+}
+
+static bool has_vip_port(const struct service *s, uint16_t port)
+{
+	for (size_t i = 0; i < s->nvips; i++)
+		if (s->vips[i].ep.port == port)
+			return true;
+	return false;
+}
+
+/* Packets arrive with the VIP's port, so that is where a backend listens. */
+static int check_kept_ports(const struct service *s, struct diag *d)
+{
+	for (size_t i = 0; i < s->nversions; i++) {
+		const struct version *v = &s->versions[i];
+
+		for (size_t j = 0; j < v->nbackends; j++) {
+			const struct backend *b = &v->backends[j];
+
+			if (!has_vip_port(s, b->ep.port))
+				return diag_set(d, EINVAL, "bad_port", b->pointer,
+						"The backend has port %u, but mode %s does not "
+						"change the port of a packet, which is that of the "
+						"VIP (%u). Leave \"port\" out, or use mode nat.",
+						b->ep.port, forward_mode_name(s->mode),
+						s->vips[0].ep.port);
+		}
+	}
+	return 0;
+}
+
+/*
+ * UDP has no opening packet. With pins in transition only, a new flow would look like an old one,
+ * and go to the slot's base until it settles: never, for a canary.
+ */
+static int check_tracking(const struct service *s, struct diag *d)
+{
+	if (s->tracking == TRACKING_FULL || !service_has_protocol(s, IPPROTO_UDP))
+		return 0;
+	return complain(
+		d, "bad_tracking", s->pointer, "/tracking",
+		"A service with a UDP VIP tracks all its flows, since UDP has no packet that "
+		"opens one. Leave \"tracking\" out, or set it to \"full\".");
+}
+
+static int check_mode(const struct service *s, struct diag *d)
+{
+	int err = check_tracking(s, d);
+
+	if (!err && !forward_mode_tunnels(s->mode))
+		err = check_families(s, d);
+	if (!err && s->mode == MODE_NAT)
+		err = check_nat_vips(s, d);
+	if (!err && s->mode != MODE_NAT)
+		err = check_kept_ports(s, d);
+	return err;
 }
 
 static int check_ring(const struct model *m, const struct service *s, struct diag *d)
@@ -230,19 +303,20 @@ static int check_service(const struct model *m, const struct service *s, struct 
 		err = check_version(s, &s->versions[i], d);
 	if (!err)
 		err = check_weights(s, d);
-	if (!err && s->mode == MODE_NAT)
-		err = check_nat(s, d);
+	if (!err)
+		err = check_mode(s, d);
 	return err ? err : check_ring(m, s, d);
 }
 
 static int check_limits(const struct model *m, struct diag *d)
 {
-	uint64_t slots = 0, backends = 0;
+	uint64_t slots = 0, backends = 0, vips = 0;
 
 	for (size_t i = 0; i < m->nservices; i++) {
 		const struct service *s = &m->services[i];
 
 		slots += s->ring_slots;
+		vips += s->nvips;
 		for (size_t j = 0; j < s->nversions; j++)
 			backends += s->versions[j].nbackends;
 	}
@@ -256,6 +330,12 @@ static int check_limits(const struct model *m, struct diag *d)
 				"There are %llu backends, and \"maxBackends\" must be larger than "
 				"that, but is %u. Raise it or remove backends.",
 				(unsigned long long)backends, m->dataplane.max_backends);
+	if (vips > (uint64_t)m->dataplane.max_services * MODEL_VIPS_PER_SERVICE)
+		return diag_set(d, EINVAL, "too_many_vips", "/services",
+				"There are %llu VIPs, and \"maxServices\" %u leaves room for %u. "
+				"Raise it or remove VIPs.",
+				(unsigned long long)vips, m->dataplane.max_services,
+				m->dataplane.max_services * MODEL_VIPS_PER_SERVICE);
 	if (slots > m->dataplane.max_slots)
 		return diag_set(d, EINVAL, "rings_too_large", "/dataplane",
 				"The rings of all services need %llu slots, and there are %u. "
@@ -264,45 +344,93 @@ static int check_limits(const struct model *m, struct diag *d)
 	return 0;
 }
 
-/* Every endpoint of the model, to be sorted so that equal ones are neighbours. */
+/*
+ * What an object of the model occupies, to be sorted so that equal ones are neighbours: a VIP and a
+ * nat backend their endpoint, for each protocol; a VIP and a backend of another mode their address
+ * as such (protocol and port 0).
+ */
 struct use {
-	const struct endpoint *ep;
+	struct endpoint ep;
+	uint8_t proto;
+	bool vip;
+	size_t position;
 	const char *pointer;
 	const struct service *service;
-	size_t position;
-	bool vip;
 };
+
+static int use_order(const struct use *x, const struct use *y)
+{
+	int order = memcmp(x->ep.addr, y->ep.addr, sizeof(x->ep.addr));
+
+	if (order == 0)
+		order = (x->ep.port > y->ep.port) - (x->ep.port < y->ep.port);
+	return order ? order : (x->proto > y->proto) - (x->proto < y->proto);
+}
 
 static int use_compare(const void *a, const void *b)
 {
 	const struct use *x = a, *y = b;
-	int order = memcmp(x->ep->addr, y->ep->addr, sizeof(x->ep->addr));
+	int order = use_order(x, y);
 
-	if (order == 0)
-		order = (x->ep->port > y->ep->port) - (x->ep->port < y->ep->port);
-	if (order == 0)
-		order = (x->position > y->position) - (x->position < y->position);
-	return order;
+	return order ? order : (x->position > y->position) - (x->position < y->position);
 }
 
-static size_t list_uses(struct use *u, const struct model *m)
-{
-	size_t n = 0;
+struct use_list {
+	struct use *uses;
+	size_t n;
+};
 
+static void use_add(struct use_list *l, const struct use *u, uint8_t proto)
+{
+	struct use *at = &l->uses[l->n];
+
+	*at = *u;
+	at->proto = proto;
+	if (!proto)
+		at->ep.port = 0;
+	at->position = l->n++;
+}
+
+static void use_add_backend(struct use_list *l, const struct use *u)
+{
+	static const uint8_t protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+
+	if (u->service->mode != MODE_NAT)
+		use_add(l, u, 0);
+	for (size_t i = 0; i < 2 && u->service->mode == MODE_NAT; i++)
+		if (service_has_protocol(u->service, protocols[i]))
+			use_add(l, u, protocols[i]);
+}
+
+static void list_uses(struct use_list *l, const struct model *m)
+{
 	for (size_t i = 0; i < m->nservices; i++) {
 		const struct service *s = &m->services[i];
+		struct use u = { .service = s, .vip = true };
 
-		for (size_t j = 0; j < s->nvips; j++, n++)
-			u[n] = (struct use){ &s->vips[j].ep, s->vips[j].pointer, s, n, true };
+		for (size_t j = 0; j < s->nvips; j++) {
+			u.ep = s->vips[j].ep;
+			u.pointer = s->vips[j].pointer;
+			use_add(l, &u, s->vips[j].proto);
+			use_add(l, &u, 0);
+		}
+		u.vip = false;
 		for (size_t j = 0; j < s->nversions; j++) {
 			const struct version *v = &s->versions[j];
 
-			for (size_t k = 0; k < v->nbackends; k++, n++)
-				u[n] = (struct use){ &v->backends[k].ep, v->backends[k].pointer, s,
-						     n, false };
+			for (size_t k = 0; k < v->nbackends; k++) {
+				u.ep = v->backends[k].ep;
+				u.pointer = v->backends[k].pointer;
+				use_add_backend(l, &u);
+			}
 		}
 	}
-	return n;
+}
+
+/* Two that occupy the same. As an address, VIPs share it, and so do backends of several services. */
+static bool may_share(const struct use *a, const struct use *b)
+{
+	return !a->proto && a->vip == b->vip && (a->vip || a->service != b->service);
 }
 
 /* `first` comes before `second` in the configuration. */
@@ -311,7 +439,7 @@ static int complain_of_use(const struct use *first, const struct use *second, st
 	const struct use *backend = second->vip ? first : second;
 	char text[ENDPOINT_TEXT_LEN];
 
-	endpoint_text(first->ep, text);
+	endpoint_text(&first->ep, text);
 	if (first->vip != second->vip)
 		return diag_set(d, EINVAL, "backend_is_vip", backend->pointer,
 				"%s is a VIP and cannot be a backend as well. "
@@ -335,30 +463,33 @@ static int complain_of_use(const struct use *first, const struct use *second, st
 
 static int check_endpoints(const struct model *m, struct diag *d)
 {
-	size_t n = 0;
-	struct use *uses;
+	struct use_list l = { NULL, 0 };
+	size_t most = 0;
 	int err = 0;
 
 	for (size_t i = 0; i < m->nservices; i++) {
-		n += m->services[i].nvips;
+		most += 2 * m->services[i].nvips;
 		for (size_t j = 0; j < m->services[i].nversions; j++)
-			n += m->services[i].versions[j].nbackends;
+			most += 2 * m->services[i].versions[j].nbackends;
 	}
-	if (n == 0)
+	if (most == 0)
 		return 0;
 
-	uses = calloc(n, sizeof(*uses));
-	if (!uses)
+	l.uses = calloc(most, sizeof(*l.uses));
+	if (!l.uses)
 		return diag_set(d, ENOMEM, "no_memory", "",
 				"There is not enough memory to check the configuration. "
 				"Free some and try again.");
 
-	n = list_uses(uses, m);
-	qsort(uses, n, sizeof(*uses), use_compare);
-	for (size_t i = 1; i < n && !err; i++)
-		if (endpoint_equal(uses[i - 1].ep, uses[i].ep))
-			err = complain_of_use(&uses[i - 1], &uses[i], d);
-	free(uses);
+	list_uses(&l, m);
+	qsort(l.uses, l.n, sizeof(*l.uses), use_compare);
+	for (size_t i = 1; i < l.n && !err; i++) {
+		const struct use *a = &l.uses[i - 1], *b = &l.uses[i];
+
+		if (use_order(a, b) == 0 && !may_share(a, b))
+			err = complain_of_use(a, b, d);
+	}
+	free(l.uses);
 	return err;
 }
 

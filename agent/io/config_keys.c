@@ -20,8 +20,9 @@
 #define PIN_MAX_MS (1000 * SECOND_MS)
 
 /* Not decided by the text; the end of the service decides. */
-#define WEIGHT_UNSET UINT32_MAX
-#define STATUS_UNSET ((enum version_status)UINT32_MAX)
+#define WEIGHT_UNSET   UINT32_MAX
+#define STATUS_UNSET   ((enum version_status)UINT32_MAX)
+#define TRACKING_UNSET ((enum tracking_mode)UINT32_MAX)
 
 static const struct word xdp_modes[] = {
 	{ "auto", XDP_MODE_AUTO },
@@ -75,7 +76,8 @@ static const struct field timeout_fields[] = {
 	  .max = PIN_MAX_MS },
 	{ "tcpFin", &kind_duration, FIELD_AT(struct dataplane_config, tcp_fin_ms), .min = SECOND_MS,
 	  .max = PIN_MAX_MS },
-	{ .key = "udp" },
+	{ "udp", &kind_duration, FIELD_AT(struct dataplane_config, udp_ms), .min = SECOND_MS,
+	  .max = PIN_MAX_MS },
 	{ .key = NULL },
 };
 
@@ -166,15 +168,9 @@ static const struct field defaults_fields[] = {
 
 static const struct object defaults_object = { .fields = defaults_fields };
 
-#define PORT_FIELD(type)                                                                           \
-	{                                                                                          \
-		"port", &kind_uint, FIELD_AT(type, ep.port), .flags = FIELD_REQUIRED, .min = 1,    \
-							     .max = 65535                          \
-	}
-
 static const struct field backend_fields[] = {
 	{ "address", &kind_address, FIELD_AT(struct backend, ep), .flags = FIELD_REQUIRED },
-	PORT_FIELD(struct backend),
+	{ "port", &kind_uint, FIELD_AT(struct backend, ep.port), .min = 1, .max = 65535 },
 	{ "weight", &kind_uint, FIELD_AT(struct backend, weight), .max = 10000 },
 	{ .key = NULL },
 };
@@ -249,11 +245,16 @@ void config_version_defaults(struct version *v, bool alone)
 		v->status = v->weight_bp > 0 ? VERSION_PRODUCTION : VERSION_TESTING;
 }
 
-static const struct word vip_protocols[] = { { "tcp", IPPROTO_TCP }, { "udp", -1 }, { NULL, 0 } };
+static const struct word vip_protocols[] = {
+	{ "tcp", IPPROTO_TCP },
+	{ "udp", IPPROTO_UDP },
+	{ NULL, 0 },
+};
 
 static const struct field vip_fields[] = {
 	{ "address", &kind_address, FIELD_AT(struct vip, ep), .flags = FIELD_REQUIRED },
-	PORT_FIELD(struct vip),
+	{ "port", &kind_uint, FIELD_AT(struct vip, ep.port), .flags = FIELD_REQUIRED, .min = 1,
+	  .max = 65535 },
 	{ "protocol", &kind_word, FIELD_AT(struct vip, proto), .words = vip_protocols },
 	{ .key = NULL },
 };
@@ -274,8 +275,14 @@ static const struct object vip_object = {
 };
 
 static const struct word forward_modes[] = {
-	{ "nat", MODE_NAT }, { "fullnat", -1 }, { "dsr", -1 },
-	{ "ipip", -1 },      { "gue", -1 },     { NULL, 0 },
+	{ "nat", MODE_NAT },   { "fullnat", -1 },   { "dsr", MODE_DSR },
+	{ "ipip", MODE_IPIP }, { "gue", MODE_GUE }, { NULL, 0 },
+};
+
+static const struct word tracking_modes[] = {
+	{ "transitions", TRACKING_TRANSITIONS },
+	{ "full", TRACKING_FULL },
+	{ NULL, 0 },
 };
 
 static const struct field service_fields[] = {
@@ -283,12 +290,12 @@ static const struct field service_fields[] = {
 	{ "vips", &kind_list, FIELD_LIST(struct service, vips, nvips), .flags = FIELD_REQUIRED,
 	  .min = 1, .max = 64, .inner = &vip_object },
 	{ "mode", &kind_word, FIELD_AT(struct service, mode), .words = forward_modes },
+	{ "tracking", &kind_word, FIELD_AT(struct service, tracking), .words = tracking_modes },
 	{ "ringSize", &kind_power_of_two, FIELD_AT(struct service, ring_slots), RING_BOUNDS },
 	POLICY_FIELDS(offsetof(struct service, policy)),
 	{ "versions", &kind_list, FIELD_LIST(struct service, versions, nversions),
 	  .flags = FIELD_REQUIRED, .min = 1, .max = 1000, .inner = &config_version },
 	{ .key = "affinity" },
-	{ .key = "tracking" },
 	{ .key = NULL },
 };
 
@@ -297,6 +304,7 @@ static void service_begin(struct reader *r, void *at)
 	struct service *s = at;
 
 	s->mode = MODE_NAT;
+	s->tracking = TRACKING_UNSET;
 	s->ring_slots = r->model->dataplane.ring_slots;
 	s->policy = r->model->defaults;
 }
@@ -307,8 +315,13 @@ static int service_end(struct reader *r, struct json_object *j, void *at)
 
 	(void)r;
 	(void)j;
-	for (size_t i = 0; i < s->nversions; i++)
+	if (s->tracking == TRACKING_UNSET)
+		s->tracking =
+			service_has_protocol(s, IPPROTO_UDP) ? TRACKING_FULL : TRACKING_TRANSITIONS;
+	for (size_t i = 0; i < s->nversions; i++) {
 		config_version_defaults(&s->versions[i], s->nversions == 1);
+		service_complete_version(s, &s->versions[i]);
+	}
 	return 0;
 }
 

@@ -245,6 +245,7 @@ static void assert_same_service(const struct service *a, const struct service *b
 	assert_string_equal(a->name, b->name);
 	assert_string_equal(a->pointer, b->pointer);
 	assert_int_equal(a->mode, b->mode);
+	assert_int_equal(a->tracking, b->tracking);
 	assert_int_equal(a->ring_slots, b->ring_slots);
 	assert_same_policy(&a->policy, &b->policy);
 	assert_int_equal(a->nvips, b->nvips);
@@ -270,6 +271,7 @@ static void assert_same_dataplane(const struct dataplane_config *a,
 	assert_int_equal(a->tcp_established_ms, b->tcp_established_ms);
 	assert_int_equal(a->tcp_syn_ms, b->tcp_syn_ms);
 	assert_int_equal(a->tcp_fin_ms, b->tcp_fin_ms);
+	assert_int_equal(a->udp_ms, b->udp_ms);
 }
 
 static void assert_same_model(const struct model *a, const struct model *b)

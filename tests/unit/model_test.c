@@ -237,9 +237,60 @@ static void break_no_versions(struct model *m)
 		version_fini(&m->services[1].versions[i]);
 	m->services[1].nversions = 0;
 }
-static void break_vip_udp(struct model *m)
+static void break_vip_families(struct model *m)
+{
+	m->services[1].nvips = 2;
+	endpoint_parse(&m->services[1].vips[1].ep, "[2001:db8::1]:443");
+}
+static void break_vip_protocol(struct model *m)
+{
+	m->services[1].vips[0].proto = IPPROTO_ICMP;
+}
+static void break_udp_tracking(struct model *m)
 {
 	m->services[1].vips[0].proto = IPPROTO_UDP;
+}
+static void break_kept_port(struct model *m)
+{
+	m->services[1].mode = MODE_GUE;
+}
+static void break_dsr_families(struct model *m)
+{
+	m->services[1].mode = MODE_DSR;
+	break_vip_families(m);
+}
+static void break_vip_count(struct model *m)
+{
+	struct service *s = &m->services[1];
+
+	m->dataplane.max_services = 2;
+	s->mode = MODE_IPIP;
+	s->nvips = 8;
+	s->vips = realloc(s->vips, s->nvips * sizeof(*s->vips));
+	assert_non_null(s->vips);
+	for (size_t i = 0; i < s->nvips; i++) {
+		s->vips[i] = s->vips[0];
+		s->vips[i].ep.port = (uint16_t)(80 + i);
+	}
+}
+static void break_address_twice(struct model *m)
+{
+	struct service *s = &m->services[1];
+
+	s->mode = MODE_DSR;
+	s->nvips = 2;
+	s->vips[0].ep.port = 80;
+	s->versions[1].backends[1].ep = s->versions[0].backends[0].ep;
+	s->versions[1].backends[1].ep.port = 443;
+}
+static void break_tunnel_to_a_vip(struct model *m)
+{
+	struct service *s = &m->services[1];
+
+	s->mode = MODE_IPIP;
+	s->vips[0].ep.port = 80;
+	s->versions[1].backends[1].ep = m->services[0].vips[0].ep;
+	s->versions[1].backends[1].ep.port = 80;
 }
 static void break_vip_port(struct model *m)
 {
@@ -260,11 +311,6 @@ static void break_vip_twice(struct model *m)
 static void break_two_vips(struct model *m)
 {
 	m->services[1].nvips = 2;
-}
-static void break_vip_families(struct model *m)
-{
-	m->services[1].nvips = 2;
-	endpoint_parse(&m->services[1].vips[1].ep, "[2001:db8::1]:443");
 }
 static void break_version_name(struct model *m)
 {
@@ -372,7 +418,13 @@ static const struct {
 	{ break_service_twice, "duplicate", "/services/1" },
 	{ break_no_vips, "no_vips", "/services/1/vips" },
 	{ break_no_versions, "no_versions", "/services/1/versions" },
-	{ break_vip_udp, "bad_protocol", AT_VIP "/protocol" },
+	{ break_vip_protocol, "bad_protocol", AT_VIP "/protocol" },
+	{ break_udp_tracking, "bad_tracking", "/services/1/tracking" },
+	{ break_kept_port, "bad_port", "/services/1/versions/0/backends/0" },
+	{ break_dsr_families, "mixed_families", "/services/1/vips/1" },
+	{ break_vip_count, "too_many_vips", "/services" },
+	{ break_address_twice, "duplicate_backend", AT_BACKEND },
+	{ break_tunnel_to_a_vip, "backend_is_vip", AT_BACKEND },
 	{ break_vip_port, "bad_port", AT_VIP "/port" },
 	{ break_vip_multicast, "bad_address", AT_VIP },
 	{ break_vip_any, "bad_address", AT_VIP },
@@ -417,6 +469,88 @@ static void each_broken_rule_is_told_with_place_cause_and_cure(void **state)
 		assert_int_equal(d.text[strlen(d.text) - 1], '.');
 		model_free(m);
 	}
+}
+
+static void tcp_and_udp_share_an_address_and_port(void **state)
+{
+	struct model *m = make_model();
+	struct service *s = &m->services[0], *other = &m->services[1];
+
+	(void)state;
+	s->nvips = 2;
+	s->vips[1].ep = s->vips[0].ep;
+	s->vips[1].proto = IPPROTO_UDP;
+	s->tracking = TRACKING_FULL;
+	assert_int_equal(model_validate(m, NULL), 0);
+
+	/* In two services, down to the backends. */
+	s->nvips = 1;
+	other->vips[0].ep = s->vips[0].ep;
+	other->vips[0].proto = IPPROTO_UDP;
+	other->tracking = TRACKING_FULL;
+	other->versions[0].backends[0].ep = s->versions[0].backends[0].ep;
+	assert_int_equal(model_validate(m, NULL), 0);
+	other->vips[0].proto = IPPROTO_TCP;
+	assert_int_equal(model_validate(m, NULL), -EINVAL);
+	model_free(m);
+}
+
+static void what_is_not_rewritten_has_more_freedom(void **state)
+{
+	struct model *m = make_model();
+	struct service *s = &m->services[0], *other = &m->services[1];
+
+	(void)state;
+	/* Several VIPs, and a backend in two services. */
+	s->mode = other->mode = MODE_DSR;
+	s->nvips = 2;
+	s->vips[0].ep.port = s->vips[1].ep.port = other->vips[0].ep.port = 80;
+	other->versions[0].backends[0].ep = s->versions[0].backends[0].ep;
+	assert_int_equal(model_validate(m, NULL), 0);
+
+	/* In a tunnel, of any family. */
+	s->mode = MODE_GUE;
+	assert_true(endpoint_parse(&s->vips[1].ep, "[2001:db8::1]:80"));
+	assert_true(endpoint_parse(&s->versions[0].backends[1].ep, "[2001:db8:1::1]:80"));
+	assert_int_equal(model_validate(m, NULL), 0);
+	model_free(m);
+}
+
+static void a_backend_without_a_port_has_the_vips(void **state)
+{
+	struct model *m = make_model();
+	struct service *s = &m->services[0];
+	struct version *v = &s->versions[0];
+
+	(void)state;
+	v->backends[0].ep.port = 0;
+	service_complete_version(s, v);
+	assert_int_equal(v->backends[0].ep.port, 0);
+	s->mode = MODE_IPIP;
+	service_complete_version(s, v);
+	assert_int_equal(v->backends[0].ep.port, 443);
+	assert_int_equal(v->backends[1].ep.port, 80);
+	model_free(m);
+}
+
+static void a_service_is_idle_as_long_as_its_slowest_protocol(void **state)
+{
+	struct dataplane_config d = { .tcp_established_ms = 9, .udp_ms = 5 };
+	struct model *m = make_model();
+	struct service *s = &m->services[0];
+
+	(void)state;
+	assert_int_equal(service_idle_ms(s, &d), 9);
+	s->vips[0].proto = IPPROTO_UDP;
+	assert_int_equal(service_idle_ms(s, &d), 5);
+	s->nvips = 2;
+	assert_int_equal(service_idle_ms(s, &d), 9);
+	d.udp_ms = 10;
+	assert_int_equal(service_idle_ms(s, &d), 10);
+	assert_ptr_equal(service_vip(s, true, IPPROTO_UDP), &s->vips[0]);
+	assert_ptr_equal(service_vip(s, true, IPPROTO_TCP), &s->vips[1]);
+	assert_null(service_vip(s, false, IPPROTO_UDP));
+	model_free(m);
 }
 
 static void a_copy_of_a_version_is_its_own(void **state)
@@ -475,6 +609,10 @@ int main(void)
 		cmocka_unit_test(a_sound_model_passes),
 		cmocka_unit_test(the_only_version_of_a_service_has_all_the_weight),
 		cmocka_unit_test(each_broken_rule_is_told_with_place_cause_and_cure),
+		cmocka_unit_test(tcp_and_udp_share_an_address_and_port),
+		cmocka_unit_test(what_is_not_rewritten_has_more_freedom),
+		cmocka_unit_test(a_backend_without_a_port_has_the_vips),
+		cmocka_unit_test(a_service_is_idle_as_long_as_its_slowest_protocol),
 		cmocka_unit_test(a_copy_of_a_version_is_its_own),
 		cmocka_unit_test(objects_are_found_by_name),
 		cmocka_unit_test(complaints_that_are_too_long_are_cut),
