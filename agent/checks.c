@@ -74,7 +74,7 @@ static void on_result(void *arg, const struct check_result *found)
 		      r.duration_us);
 	if (!s->ready)
 		update_ready(s);
-	traffic_refresh(s);
+	traffic_refresh_soon(s);
 }
 
 static void start_due(struct backend_rt *b, uint64_t now_ms)
@@ -111,6 +111,8 @@ void checks_tick(struct control *c, uint64_t now_ms)
 	for (size_t i = 0; i < c->nservices; i++) {
 		struct service_rt *s = c->services[i];
 
+		if (s->refresh_due)
+			traffic_refresh(s);
 		for (size_t k = 0; k < s->nbackends; k++)
 			start_due(s->backends[k], now_ms);
 		if (!s->ready)

@@ -69,6 +69,8 @@ int traffic_publish_service(struct service_rt *s);
 int traffic_publish_backend(struct backend_rt *b);
 /* Recompute selection and ring from all states; store the words that differ. */
 void traffic_refresh(struct service_rt *s);
+/* The same, now or at the next tick: for what may come in crowds. */
+void traffic_refresh_soon(struct service_rt *s);
 /* Put back the ring of before, as far as its backends live, then refresh. */
 void traffic_restore(struct service_rt *s, const uint16_t *snapshot);
 void traffic_store_words(struct service_rt *s);

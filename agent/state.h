@@ -103,6 +103,8 @@ struct service_rt {
 	uint64_t revision;          /* counts changes of the ring */
 	uint64_t changed_unix_ms;
 	uint32_t moved_slots; /* by the last change */
+	uint64_t refreshed_ms;
+	bool refresh_due;     /* results of checks wait for a new ring */
 	uint64_t *pinned;     /* one bit a slot, while a sweep runs */
 	bool ring_dirty;      /* not yet in the store */
 	uint32_t saved_slots; /* of a dirty ring, how far the store has it */

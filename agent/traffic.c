@@ -72,6 +72,9 @@ void traffic_store_words(struct service_rt *s)
 	}
 }
 
+/* Results of checks that come closer together than that wait for the next tick. */
+#define REFRESH_PAUSE_MS 40
+
 /* 64 KiB: a commit of that size takes no longer than any other. */
 #define SAVE_SLOTS 8192
 
@@ -262,11 +265,15 @@ static uint16_t stable_fallback(const struct service_rt *s, const struct share *
 
 static uint32_t bury_dead(struct service_rt *s, const struct share *sh, const struct ring_world *w)
 {
+	bool is_base[ZD_MAX_BACKEND_IDS] = { false };
 	uint16_t fallback = stable_fallback(s, sh);
 	uint32_t changed = 0;
 
+	/* Most of the dead have been buried before, and each burial walks the ring. */
+	for (uint32_t i = 0; i < s->ring.nslots; i++)
+		is_base[ZD_SLOT_BASE(s->ring.slots[i])] = true;
 	for (size_t i = 0; i < s->nbackends; i++) {
-		if (!s->backends[i]->alive)
+		if (!s->backends[i]->alive && is_base[s->backends[i]->id])
 			changed += ring_bury(&s->ring, s->backends[i]->id, fallback, w);
 	}
 	return changed;
@@ -302,6 +309,8 @@ static void refresh(struct service_rt *s, uint32_t moved)
 	struct ring_world w = { .alive = s->control->alive, .now_ms = control_now_ms() };
 	struct share *sh;
 
+	s->refresh_due = false;
+	s->refreshed_ms = w.now_ms;
 	select_all(s);
 	sh = make_shares(s);
 	if (!sh)
@@ -340,6 +349,15 @@ void traffic_refresh(struct service_rt *s)
 {
 	if (!waits_for_first_round(s))
 		refresh(s, 0);
+}
+
+/* A rack that fails is hundreds of results at once; one ring answers them all. */
+void traffic_refresh_soon(struct service_rt *s)
+{
+	if (control_now_ms() - s->refreshed_ms < REFRESH_PAUSE_MS)
+		s->refresh_due = true;
+	else
+		traffic_refresh(s);
 }
 
 void traffic_restore(struct service_rt *s, const uint16_t *snapshot)

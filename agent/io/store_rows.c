@@ -178,8 +178,14 @@ int store_put_event(struct store *s, struct stored_event *e)
 {
 	int err;
 
+	/* A crowd of events must not wait for the disk one by one: the next decision's commit takes
+	 * them along, and only a host that dies first loses them. */
+	if (!s->in_tx)
+		sqlite3_exec(s->db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
 	err = store_run(s, STMT_PUT_EVENT, "qtttt", e->unix_ms, e->kind, e->service, e->subject,
 			e->text);
+	if (!s->in_tx)
+		sqlite3_exec(s->db, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
 	if (!err)
 		e->id = (uint64_t)sqlite3_last_insert_rowid(s->db);
 	return err;
