@@ -57,7 +57,7 @@ helper_bin := $(patsubst tests/netns/%.c,$(B)/tests/netns/%,$(helper_src))
 skel := $(B)/bpf/zddlb.skel.h
 bench_skel := $(patsubst tools/bench/%.bpf.c,$(B)/bpf/%.skel.h,$(wildcard tools/bench/*.bpf.c))
 
-.PHONY: all test unit dataplane-bins demo bench lint format check-format check-layers clean install uninstall deps
+.PHONY: all test vmtest unit dataplane-bins demo bench lint format check-format check-layers clean install uninstall deps
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -161,6 +161,10 @@ unit-bins: $(unit_bin)
 demo: deps
 	$(Q)$(MAKE) --no-print-directory all $(helper_bin)
 	$(Q)tools/demo
+# The same on Debian's 6.1 and 6.12 kernels, in QEMU: make vmtest KERNELS=6.1
+vmtest: deps
+	$(Q)$(MAKE) --no-print-directory tests
+	$(Q)vmtest/run $(KERNELS)
 bench: deps
 	$(Q)$(MAKE) --no-print-directory all $(helper_bin) $(B)/bench
 	$(Q)tools/bench/run
