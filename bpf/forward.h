@@ -34,7 +34,7 @@ static __always_inline long zd_fib_lookup(const struct zd_ctx *c, const struct z
 					  const struct zd_endpoint *dst)
 {
 	fib->family = p->v6 ? ZD_AF_INET6 : ZD_AF_INET;
-	fib->l4_protocol = IPPROTO_TCP;
+	fib->l4_protocol = p->to.proto;
 	fib->sport = src->port;
 	fib->dport = dst->port;
 	/* A length of 0 makes the kernel look at the skb, whose segments may fit though it does not. */
@@ -119,6 +119,43 @@ static __always_inline enum zd_verdict zd_hop_to_backend(const struct zd_ctx *c,
 	return zd_hop_find(c, p, hop, &p->from, &to, false);
 }
 
+/* A UDP checksum that comes out as 0 is written as its other zero: 0 says that there is none. */
+static __always_inline void zd_udp_check(struct udphdr *udp, __u64 diff)
+{
+	__u16 check;
+
+	if (!udp->check)
+		return;
+	check = zd_csum_apply(udp->check, diff);
+	udp->check = check ? check : 0xffff;
+}
+
+/* XDP, transport layer. `diff` is what the addresses changed. Both protocols' ports lie alike. */
+static __always_inline long zd_write_l4(const struct zd_pkt *p, const struct zd_rewrite *rw,
+					__u64 diff, void *end)
+{
+	struct udphdr *udp = p->transport;
+	struct tcphdr *tcp = p->transport;
+
+	if ((void *)(udp + 1) > end)
+		return -1;
+	if (rw->source) {
+		diff += zd_csum_diff16(udp->source, rw->port);
+		udp->source = rw->port;
+	} else {
+		diff += zd_csum_diff16(udp->dest, rw->port);
+		udp->dest = rw->port;
+	}
+	if (zd_is_udp(p)) {
+		zd_udp_check(udp, diff);
+		return 0;
+	}
+	if ((void *)(tcp + 1) > end)
+		return -1;
+	tcp->check = zd_csum_apply(tcp->check, diff);
+	return 0;
+}
+
 /*
  * XDP: straight into the frame. Pointers of the parser still hold, no helper moved the packet; the
  * bounds are compared again for the verifier, which no longer knows which family they were for.
@@ -128,18 +165,15 @@ static __always_inline long zd_write_xdp(const struct zd_ctx *c, const struct zd
 {
 	void *end = zd_data_end(c);
 	const __u32 *to = (const __u32 *)rw->addr;
-	struct tcphdr *tcp = p->tcp;
-	__u64 addr_diff;
+	__u64 diff;
 
-	if ((void *)(tcp + 1) > end)
-		return -1;
 	if (p->v6) {
 		struct ipv6hdr *ip6 = p->l3;
 		__u32 *at = (__u32 *)(rw->source ? &ip6->saddr : &ip6->daddr);
 
 		if ((void *)(ip6 + 1) > end)
 			return -1;
-		addr_diff = zd_csum_diff128(at, to);
+		diff = zd_csum_diff128(at, to);
 		__builtin_memcpy(at, to, sizeof(ip6->saddr));
 		ip6->hop_limit--;
 	} else {
@@ -148,22 +182,28 @@ static __always_inline long zd_write_xdp(const struct zd_ctx *c, const struct zd
 
 		if ((void *)(ip + 1) > end)
 			return -1;
-		addr_diff = zd_csum_diff32(*at, to[3]);
+		diff = zd_csum_diff32(*at, to[3]);
 		*at = to[3];
 		/* TTL is the upper byte of its checksum word. */
-		ip->check = zd_csum_apply(ip->check, addr_diff + (__u16)~bpf_htons(0x0100));
+		ip->check = zd_csum_apply(ip->check, diff + (__u16)~bpf_htons(0x0100));
 		ip->ttl--;
 	}
-	if (rw->source) {
-		addr_diff += zd_csum_diff16(tcp->source, rw->port);
-		tcp->source = rw->port;
-	} else {
-		addr_diff += zd_csum_diff16(tcp->dest, rw->port);
-		tcp->dest = rw->port;
-	}
-	tcp->check = zd_csum_apply(tcp->check, addr_diff);
+	if (zd_write_l4(p, rw, diff, end))
+		return -1;
 	__builtin_memcpy(p->eth, hop->macs, sizeof(hop->macs));
 	return 0;
+}
+
+/* Where the transport checksum is, and how the helper has to treat it. */
+static __always_inline __u32 zd_check_at(const struct zd_pkt *p)
+{
+	return p->l4 +
+	       (zd_is_udp(p) ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
+}
+
+static __always_inline __u64 zd_check_flags(const struct zd_pkt *p)
+{
+	return zd_is_udp(p) ? BPF_F_MARK_MANGLED_0 : 0;
 }
 
 /* TC, network layer. The checksum helpers take care of CHECKSUM_PARTIAL and _COMPLETE. */
@@ -174,8 +214,8 @@ static __always_inline long zd_store_v4(struct __sk_buff *skb, const struct zd_p
 		ETH_HLEN + (source ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
 	__u8 ttl = p->ttl - 1;
 
-	return bpf_l4_csum_replace(skb, p->l4 + offsetof(struct tcphdr, check), from, to,
-				   BPF_F_PSEUDO_HDR | sizeof(to)) ?:
+	return bpf_l4_csum_replace(skb, zd_check_at(p), from, to,
+				   zd_check_flags(p) | BPF_F_PSEUDO_HDR | sizeof(to)) ?:
 	       bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), from, to,
 				   sizeof(to)) ?:
 	       bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check),
@@ -201,8 +241,8 @@ static __always_inline long zd_store_v6(struct __sk_buff *skb, const struct zd_p
 	 * packet, as IPv4 needs it, whose own header checksum balances the address. IPv6 has none,
 	 * the address is in the sum itself: give it back.
 	 */
-	if (bpf_l4_csum_replace(skb, p->l4 + offsetof(struct tcphdr, check), 0, (__u64)diff,
-				BPF_F_PSEUDO_HDR))
+	if (bpf_l4_csum_replace(skb, zd_check_at(p), 0, (__u64)diff,
+				zd_check_flags(p) | BPF_F_PSEUDO_HDR))
 		return -1;
 	bpf_csum_update(skb, (__wsum)diff);
 	return bpf_skb_store_bytes(skb, at, addr, sizeof(addr), 0)
@@ -215,8 +255,10 @@ static __always_inline long zd_write_tc(struct __sk_buff *skb, const struct zd_p
 {
 	const struct zd_endpoint *old = rw->source ? &p->from : &p->to;
 	__u32 at = p->l4 +
-		   (rw->source ? offsetof(struct tcphdr, source) : offsetof(struct tcphdr, dest));
+		   (rw->source ? offsetof(struct udphdr, source) : offsetof(struct udphdr, dest));
 	__be16 port = rw->port;
+	/* Nothing in the packet balances the port where UDP has no checksum. */
+	__u64 store = p->no_check ? BPF_F_RECOMPUTE_CSUM : 0;
 	long err;
 
 	if (p->v6)
@@ -226,9 +268,9 @@ static __always_inline long zd_write_tc(struct __sk_buff *skb, const struct zd_p
 				  *(const __u32 *)(rw->addr + 12), rw->source);
 	if (err)
 		return err;
-	err = bpf_l4_csum_replace(skb, p->l4 + offsetof(struct tcphdr, check), old->port, port,
-				  sizeof(port))
-		      ?: bpf_skb_store_bytes(skb, at, &port, sizeof(port), 0);
+	err = bpf_l4_csum_replace(skb, zd_check_at(p), old->port, port,
+				  zd_check_flags(p) | sizeof(port))
+		      ?: bpf_skb_store_bytes(skb, at, &port, sizeof(port), store);
 	if (err || hop->by_neigh)
 		return err;
 	return bpf_skb_store_bytes(skb, 0, hop->macs, sizeof(hop->macs), 0);

@@ -12,11 +12,12 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
+#include <linux/udp.h>
 
 #include "ctx.h"
 #include "maps.h"
 
-/* TCP headers must begin within so many bytes; longer chains are nobody's traffic. */
+/* TCP and UDP headers must begin within so many bytes; longer chains are nobody's traffic. */
 #define ZD_HEADERS_MAX     512
 #define ZD_EXT_HEADERS_MAX 6
 #define ZD_HEADERS_V4      (ETH_HLEN + 60 + sizeof(struct tcphdr))
@@ -32,21 +33,23 @@
 struct zd_pkt {
 	struct ethhdr *eth; /* valid until the first helper that may move the packet */
 	void *l3;
-	struct tcphdr *tcp;
+	void *transport;
 	struct zd_endpoint from, to;
 	__u64 hash;   /* of the flow as the client sees it */
-	__u32 l4;     /* offset of the TCP header */
+	__u32 l4;     /* offset of the TCP or UDP header */
 	__u32 len;    /* of the frame */
 	__u32 l3_len; /* by its header, checked against the frame */
 	__u32 seq;
-	__u8 tcp_flags;
+	__u8 l4_header; /* its length */
+	__u8 tcp_flags; /* UDP: none */
 	__u8 ttl;
-	__u8 tos;
+	__u8 tos; /* or traffic class */
 	bool v6;
+	bool no_check; /* UDP without a checksum */
 };
 
 enum zd_parsed {
-	ZD_PARSED_TCP,
+	ZD_PARSED_FLOW,     /* TCP or UDP, with its ports */
 	ZD_PARSED_FOREIGN,  /* not for us, whatever it is */
 	ZD_PARSED_FRAGMENT, /* addresses known, ports not (or of no use) */
 	ZD_PARSED_BAD,      /* addresses known, the rest is truncated or lies */
@@ -56,6 +59,11 @@ enum zd_parsed {
 static __always_inline __u8 zd_tcp_flags(const struct tcphdr *tcp)
 {
 	return ((const __u8 *)tcp)[13];
+}
+
+static __always_inline bool zd_is_udp(const struct zd_pkt *p)
+{
+	return p->to.proto == IPPROTO_UDP;
 }
 
 static __always_inline bool zd_is_syn(const struct zd_pkt *p)
@@ -79,12 +87,12 @@ static __always_inline bool zd_has_extensions(const struct zd_ctx *c)
 	struct ipv6hdr *ip6 = (void *)(eth + 1);
 
 	return (void *)(ip6 + 1) <= zd_data_end(c) && eth->h_proto == bpf_htons(ETH_P_IPV6) &&
-	       ip6->nexthdr != IPPROTO_TCP;
+	       ip6->nexthdr != IPPROTO_TCP && ip6->nexthdr != IPPROTO_UDP;
 }
 
 static __always_inline enum zd_parsed zd_parse_tcp(struct zd_pkt *p, void *end, __u32 l3_end)
 {
-	struct tcphdr *tcp = p->tcp;
+	struct tcphdr *tcp = p->transport;
 
 	if ((void *)(tcp + 1) > end)
 		return ZD_PARSED_BAD;
@@ -92,10 +100,34 @@ static __always_inline enum zd_parsed zd_parse_tcp(struct zd_pkt *p, void *end, 
 		return ZD_PARSED_BAD;
 	p->from.port = tcp->source;
 	p->to.port = tcp->dest;
-	p->from.proto = p->to.proto = IPPROTO_TCP;
+	p->l4_header = (__u8)(tcp->doff * 4);
 	p->tcp_flags = zd_tcp_flags(tcp);
 	p->seq = bpf_ntohl(tcp->seq);
-	return ZD_PARSED_TCP;
+	return ZD_PARSED_FLOW;
+}
+
+static __always_inline enum zd_parsed zd_parse_udp(struct zd_pkt *p, void *end, __u32 l3_end)
+{
+	struct udphdr *udp = p->transport;
+
+	if ((void *)(udp + 1) > end)
+		return ZD_PARSED_BAD;
+	if (bpf_ntohs(udp->len) < sizeof(*udp) || p->l4 + bpf_ntohs(udp->len) > l3_end)
+		return ZD_PARSED_BAD;
+	p->from.port = udp->source;
+	p->to.port = udp->dest;
+	p->l4_header = sizeof(*udp);
+	p->no_check = !udp->check;
+	return ZD_PARSED_FLOW;
+}
+
+/* p->transport and p->l4 are set. */
+static __always_inline enum zd_parsed zd_parse_l4(struct zd_pkt *p, void *end, __u8 proto)
+{
+	__u32 l3_end = ETH_HLEN + p->l3_len;
+
+	p->from.proto = p->to.proto = proto;
+	return proto == IPPROTO_TCP ? zd_parse_tcp(p, end, l3_end) : zd_parse_udp(p, end, l3_end);
 }
 
 static __always_inline void zd_map_v4(struct zd_endpoint *e, __be32 addr)
@@ -117,7 +149,7 @@ static __always_inline enum zd_parsed zd_parse_v4(const struct zd_ctx *c, struct
 		return ZD_PARSED_FOREIGN;
 	zd_map_v4(&p->from, ip->saddr);
 	zd_map_v4(&p->to, ip->daddr);
-	if (ip->protocol != IPPROTO_TCP)
+	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
 		return ZD_PARSED_FOREIGN;
 	if (ip->frag_off & bpf_htons(ZD_IP_MF | ZD_IP_OFFSET))
 		return ZD_PARSED_FRAGMENT;
@@ -131,8 +163,8 @@ static __always_inline enum zd_parsed zd_parse_v4(const struct zd_ctx *c, struct
 	if (header < sizeof(*ip) || header > p->l3_len || p->l3_len > p->len - ETH_HLEN)
 		return ZD_PARSED_BAD;
 	p->l4 = ETH_HLEN + header;
-	p->tcp = p->l3 + header;
-	return zd_parse_tcp(p, end, ETH_HLEN + p->l3_len);
+	p->transport = p->l3 + header;
+	return zd_parse_l4(p, end, ip->protocol);
 }
 
 /* What hop-by-hop, routing, destination options and fragment headers have in common. */
@@ -141,18 +173,20 @@ struct zd_ext_header {
 	__u8 rest[4];
 };
 
-/* Walk to the TCP header. ZD_PARSED_TCP: p->l4 and p->tcp are set. */
-static __always_inline enum zd_parsed zd_skip_extensions(struct zd_pkt *p, void *end, __u8 next)
+/* Walk to the TCP or UDP header. ZD_PARSED_FLOW: p->l4, p->transport and *proto are set. */
+static __always_inline enum zd_parsed zd_skip_extensions(struct zd_pkt *p, void *end, __u8 *proto)
 {
+	__u8 next = *proto;
 	__u32 off = sizeof(struct ipv6hdr);
 
 	for (int i = 0; i <= ZD_EXT_HEADERS_MAX; i++) {
 		struct zd_ext_header *h = p->l3 + off;
 
-		if (next == IPPROTO_TCP) {
+		if (next == IPPROTO_TCP || next == IPPROTO_UDP) {
 			p->l4 = ETH_HLEN + off;
-			p->tcp = (void *)h;
-			return ZD_PARSED_TCP;
+			p->transport = (void *)h;
+			*proto = next;
+			return ZD_PARSED_FLOW;
 		}
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
 		    next != IPPROTO_FRAGMENT)
@@ -160,9 +194,7 @@ static __always_inline enum zd_parsed zd_skip_extensions(struct zd_pkt *p, void 
 		if ((void *)(h + 1) > end)
 			return ZD_PARSED_BAD;
 		if (next == IPPROTO_FRAGMENT)
-			return h->next == IPPROTO_UDP || h->next == IPPROTO_ICMPV6
-				       ? ZD_PARSED_FOREIGN
-				       : ZD_PARSED_FRAGMENT;
+			return h->next == IPPROTO_ICMPV6 ? ZD_PARSED_FOREIGN : ZD_PARSED_FRAGMENT;
 		/* On its way through us to somewhere else: source routing is the kernel's affair. */
 		if (next == IPPROTO_ROUTING && h->segments_left)
 			return ZD_PARSED_FOREIGN;
@@ -179,6 +211,7 @@ static __always_inline enum zd_parsed zd_parse_v6(const struct zd_ctx *c, struct
 {
 	struct ipv6hdr *ip6 = p->l3;
 	enum zd_parsed parsed;
+	__u8 proto;
 
 	if ((void *)(ip6 + 1) > end || ip6->version != 6)
 		return ZD_PARSED_FOREIGN;
@@ -186,20 +219,22 @@ static __always_inline enum zd_parsed zd_parse_v6(const struct zd_ctx *c, struct
 	__builtin_memcpy(p->to.addr, &ip6->daddr, sizeof(p->to.addr));
 	p->v6 = true;
 	p->ttl = ip6->hop_limit;
+	p->tos = (__u8)(bpf_ntohs(*(__be16 *)ip6) >> 4);
 	p->l3_len = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
 	if (c->hook == ZD_HOOK_TC && !ip6->payload_len && c->skb->gso_segs)
 		p->l3_len = p->len - ETH_HLEN;
-	if (zd_likely(ip6->nexthdr == IPPROTO_TCP)) {
+	proto = ip6->nexthdr;
+	if (zd_likely(proto == IPPROTO_TCP || proto == IPPROTO_UDP)) {
 		p->l4 = ETH_HLEN + sizeof(*ip6);
-		p->tcp = (void *)(ip6 + 1);
+		p->transport = (void *)(ip6 + 1);
 	} else {
-		parsed = zd_skip_extensions(p, end, ip6->nexthdr);
-		if (parsed != ZD_PARSED_TCP)
+		parsed = zd_skip_extensions(p, end, &proto);
+		if (parsed != ZD_PARSED_FLOW)
 			return parsed;
 	}
 	if (p->l3_len > p->len - ETH_HLEN)
 		return ZD_PARSED_BAD;
-	return zd_parse_tcp(p, end, ETH_HLEN + p->l3_len);
+	return zd_parse_l4(p, end, proto);
 }
 
 static __always_inline enum zd_parsed zd_parse(const struct zd_ctx *c, struct zd_pkt *p)

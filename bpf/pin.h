@@ -147,9 +147,10 @@ __noinline int zd_pin_delete(__u64 hash)
  */
 static __always_inline __u64 zd_pin_touched(__u64 word, bool closes, __u32 tick)
 {
-	enum zd_pin_state state = closes || ZD_PIN_STATE(word) == ZD_PIN_CLOSING
-					  ? ZD_PIN_CLOSING
-					  : ZD_PIN_ESTABLISHED;
+	enum zd_pin_state was = ZD_PIN_STATE(word);
+	enum zd_pin_state state = was == ZD_PIN_UDP                 ? ZD_PIN_UDP
+				  : closes || was == ZD_PIN_CLOSING ? ZD_PIN_CLOSING
+								    : ZD_PIN_ESTABLISHED;
 
 	return zd_pin_make(word, ZD_PIN_BACKEND(word), state, tick);
 }

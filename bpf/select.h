@@ -12,7 +12,7 @@
 
 enum zd_pin_op {
 	ZD_PIN_KEEP,
-	ZD_PIN_PUT,    /* a new connection's: embryonic */
+	ZD_PIN_PUT,    /* a new connection's */
 	ZD_PIN_ADOPT,  /* of a connection that has been there: established */
 	ZD_PIN_TOUCH,  /* refresh */
 	ZD_PIN_DELETE, /* a former connection's */
@@ -62,6 +62,16 @@ static __always_inline __u64 zd_flow_hash(const struct zd_endpoint *client,
 	return x ^ x >> 31;
 }
 
+/* nat and dsr keep the family of a packet; tunnels do not care. */
+static __always_inline bool zd_serves(const struct zd_backend *b, bool v6)
+{
+	__u16 flags = b->flags & (ZD_BACKEND_ALIVE | ZD_BACKEND_V6);
+
+	if (zd_likely(flags == (ZD_BACKEND_ALIVE | (v6 ? ZD_BACKEND_V6 : 0))))
+		return true;
+	return flags & ZD_BACKEND_ALIVE && b->mode >= ZD_MODE_IPIP;
+}
+
 /* A backend that may be sent to, or NULL. Ids come from mapped memory: any value may be there. */
 static __always_inline struct zd_backend *zd_usable(__u32 id, bool v6)
 {
@@ -70,12 +80,7 @@ static __always_inline struct zd_backend *zd_usable(__u32 id, bool v6)
 	if (id == ZD_NO_BACKEND)
 		return NULL;
 	b = bpf_map_lookup_elem(&backends, &id);
-	if (!b)
-		return NULL;
-	return (b->flags & (ZD_BACKEND_ALIVE | ZD_BACKEND_V6)) ==
-			       (ZD_BACKEND_ALIVE | (v6 ? ZD_BACKEND_V6 : 0))
-		       ? b
-		       : NULL;
+	return b && zd_serves(b, v6) ? b : NULL;
 }
 
 static __always_inline void zd_take(struct zd_choice *ch, const struct zd_pkt *p, __u32 first,
@@ -105,7 +110,6 @@ static __always_inline void zd_choose_new(struct zd_choice *ch, const struct zd_
 	__u32 flags = ZD_SLOT_FLAGS(slot);
 
 	ch->fallback = flags & ZD_SLOT_LEASED && zd_lease_ran_out(svc) && zd_usable(base, p->v6);
-	ch->seen = flags & ZD_SLOT_MOVING ? zd_pin_find(p->hash, ch->tick) : 0;
 	/* A SYN sent again: its answer may be on the way already, so it keeps its backend. */
 	if (ch->seen && !ch->fallback && ZD_PIN_STATE(ch->seen) == ZD_PIN_EMBRYONIC) {
 		ch->id = ZD_PIN_BACKEND(ch->seen);
@@ -123,28 +127,35 @@ static __always_inline void zd_choose_new(struct zd_choice *ch, const struct zd_
 		ch->op = ZD_PIN_DELETE;
 }
 
-/* A packet of a connection that is there, in a slot with flags. */
-static __always_inline void zd_choose_known(struct zd_choice *ch, const struct zd_pkt *p,
-					    __u64 slot)
+/* A packet of a connection that is there, in a slot with flags; its pin, if any, is of no use. */
+static __always_inline void zd_choose_unpinned(struct zd_choice *ch, const struct zd_pkt *p,
+					       __u64 slot)
 {
-	__u32 flags = ZD_SLOT_FLAGS(slot);
-
-	ch->seen = flags & ZD_SLOT_MOVING ? zd_pin_find(p->hash, ch->tick) : 0;
-	if (ch->seen) {
-		ch->id = ZD_PIN_BACKEND(ch->seen);
-		ch->backend = zd_usable(ch->id, p->v6);
-		if (zd_likely(ch->backend)) {
-			ch->op = ZD_PIN_TOUCH;
-			return;
-		}
-	}
 	zd_take(ch, p, ZD_SLOT_BASE(slot), ZD_SLOT_CURRENT(slot));
 	/*
 	 * A pin to a dead backend stays: should the backend come back, so do its connections. What
 	 * ends with this packet needs no pin.
 	 */
-	if (flags & ZD_SLOT_ADOPT && !ch->seen && !(p->tcp_flags & (ZD_TCP_FIN | ZD_TCP_RST)))
+	if (ZD_SLOT_FLAGS(slot) & ZD_SLOT_ADOPT && !ch->seen &&
+	    !(p->tcp_flags & (ZD_TCP_FIN | ZD_TCP_RST)))
 		ch->op = ZD_PIN_ADOPT;
+}
+
+static __always_inline bool zd_choose_pinned(struct zd_choice *ch, const struct zd_pkt *p)
+{
+	if (!ch->seen)
+		return false;
+	ch->id = ZD_PIN_BACKEND(ch->seen);
+	ch->backend = zd_usable(ch->id, p->v6);
+	if (zd_unlikely(!ch->backend))
+		return false;
+	ch->op = ZD_PIN_TOUCH;
+	return true;
+}
+
+static __always_inline bool zd_tracks_fully(const struct zd_service *svc)
+{
+	return *(volatile __u32 *)&svc->flags & ZD_SERVICE_TRACK_FULL;
 }
 
 static __always_inline void zd_choose(struct zd_choice *ch, const struct zd_pkt *p,
@@ -163,10 +174,18 @@ static __always_inline void zd_choose(struct zd_choice *ch, const struct zd_pkt 
 		return;
 	}
 	ch->tick = zd_tick();
-	if (zd_is_syn(p))
+	ch->seen = ZD_SLOT_FLAGS(slot) & ZD_SLOT_MOVING ? zd_pin_find(p->hash, ch->tick) : 0;
+	if (zd_is_syn(p)) {
+		zd_choose_new(ch, p, svc, slot);
+		return;
+	}
+	if (zd_likely(zd_choose_pinned(ch, p)))
+		return;
+	/* UDP has no first packet but the one that no pin knows. */
+	if (zd_is_udp(p) && zd_tracks_fully(svc))
 		zd_choose_new(ch, p, svc, slot);
 	else
-		zd_choose_known(ch, p, slot);
+		zd_choose_unpinned(ch, p, slot);
 }
 
 /* Do what zd_choose decided about the pin. */
@@ -176,10 +195,13 @@ static __always_inline void zd_pin_commit(const struct zd_choice *ch, const stru
 	case ZD_PIN_KEEP:
 		break;
 	case ZD_PIN_PUT:
-		zd_pin_put(p->hash, ch->id, ZD_PIN_EMBRYONIC);
+		if (!zd_is_udp(p))
+			zd_pin_put(p->hash, ch->id, ZD_PIN_EMBRYONIC);
+		else if (zd_pin_put(p->hash, ch->id, ZD_PIN_UDP))
+			zd_count_backend(ch->id, ZD_BC_CONNECTIONS);
 		break;
 	case ZD_PIN_ADOPT:
-		zd_pin_put(p->hash, ch->id, ZD_PIN_ESTABLISHED);
+		zd_pin_put(p->hash, ch->id, zd_is_udp(p) ? ZD_PIN_UDP : ZD_PIN_ESTABLISHED);
 		break;
 	case ZD_PIN_TOUCH:
 		zd_pin_touch(p->hash, ch->seen, ch->tick, p->tcp_flags & (ZD_TCP_FIN | ZD_TCP_RST));

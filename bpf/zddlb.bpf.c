@@ -59,7 +59,7 @@ static __always_inline enum zd_verdict zd_request(const struct zd_ctx *c, struct
 static __always_inline enum zd_verdict zd_reply(const struct zd_ctx *c, struct zd_pkt *p,
 						const struct zd_reverse *r)
 {
-	struct zd_endpoint vip = { .port = r->port, .proto = IPPROTO_TCP };
+	struct zd_endpoint vip = { .port = r->port, .proto = p->from.proto };
 	struct zd_rewrite rw = { .addr = r->vip, .port = r->port, .source = true };
 	struct zd_hop hop = {};
 	enum zd_verdict v;
@@ -82,7 +82,7 @@ static __always_inline enum zd_verdict zd_packet(const struct zd_ctx *c)
 	const struct zd_reverse *r;
 
 	switch (zd_parse(c, &p)) {
-	case ZD_PARSED_TCP:
+	case ZD_PARSED_FLOW:
 		break;
 	case ZD_PARSED_FOREIGN:
 		return zd_pass(c);

@@ -23,6 +23,8 @@ struct shape {
 	uint8_t ip_options, tcp_options;
 	uint8_t ext[8], next, ext_units;
 	uint16_t payload, padding;
+	uint8_t proto, tos;
+	bool no_check;
 };
 
 /* clang-format off */
@@ -42,6 +44,17 @@ static const struct shape shapes[] = {
 	{ .name = "routing header, nothing left", .v6 = true, .ext = { 43 }, .next = 1 },
 	{ .name = "destination options", .v6 = true, .ext = { 60 }, .next = 1, .payload = 100 },
 	{ .name = "four extension headers", .v6 = true, .ext = { 0, 60, 43, 60 }, .next = 4, .payload = 3 },
+	{ .name = "DSCP and ECN", .tos = 0xb9 },
+	{ .name = "traffic class", .v6 = true, .tos = 0x2f },
+	{ .name = "UDP, empty", .proto = 17 },
+	{ .name = "UDP, odd payload", .proto = 17, .payload = 333, .tos = 0x02 },
+	{ .name = "UDP, padded", .proto = 17, .payload = 5, .padding = 13 },
+	{ .name = "UDP, IP options", .proto = 17, .payload = 1400, .ip_options = 40 },
+	{ .name = "UDP without a checksum", .proto = 17, .payload = 77, .no_check = true },
+	{ .name = "UDP, empty", .v6 = true, .proto = 17 },
+	{ .name = "UDP, odd payload", .v6 = true, .proto = 17, .payload = 1451, .tos = 0x01 },
+	{ .name = "UDP without a checksum", .v6 = true, .proto = 17, .payload = 6, .no_check = true },
+	{ .name = "UDP behind extension headers", .v6 = true, .proto = 17, .ext = { 0, 60 }, .next = 2, .payload = 9 },
 	{ .name = "six long extension headers", .v6 = true, .ext = { 0, 60, 43, 60, 60, 60 }, .next = 6, .ext_units = 7 },
 };
 /* clang-format on */
@@ -62,6 +75,9 @@ static void apply(struct frame *f, const struct shape *s)
 	f->ext_units = s->ext_units;
 	f->payload = s->payload;
 	f->padding = s->padding;
+	f->proto = s->proto;
+	f->tos = s->tos;
+	f->no_check = s->no_check;
 }
 
 static void assert_frame(const struct world_frame *got, const struct frame *f)
@@ -128,6 +144,29 @@ static void checksums_survive_every_port_and_address(void **state)
 	}
 }
 
+/* Every checksum there is, so also the one that comes out as 0. */
+static void udp_checksums_never_become_none(void **state)
+{
+	const struct run *run = *state;
+	struct world_frame out = { .len = 0 };
+
+	reset(run->shape->v6);
+	for (uint32_t i = 0; i < 65536; i++) {
+		struct frame f = run->reply ? world_reply(run->shape->v6, 0, 1)
+					    : world_request(run->shape->v6, 0);
+		struct frame want = run->reply ? world_reply_out(run->shape->v6, 0)
+					       : world_request_out(run->shape->v6, 0, 1);
+
+		*(run->reply ? &f.dport : &f.sport) = (uint16_t)i;
+		*(run->reply ? &want.dport : &want.sport) = (uint16_t)i;
+		f.proto = want.proto = 17;
+		assert_int_equal(world_send(&world, run->hook,
+					    run->reply ? world.back : world.front, &f, &out),
+				 WORLD_REDIRECT);
+		assert_frame(&out, &want);
+	}
+}
+
 /* What else can become of a packet. */
 enum side { FRONT, BACK };
 
@@ -161,7 +200,8 @@ static const struct fate fates[] = {
 { "another port of the VIP passes", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 81) }, PASSED },
 { "another address passes", { .src = WORLD_CLIENT4, TO("10.9.9.8", 80) }, PASSED },
 { "another port of a backend passes", { .src = "10.9.2.101", .dst = WORLD_CLIENT4, .sport = 22, .dport = 4000 }, .side = BACK, PASSED },
-{ "UDP to the VIP passes", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .proto = 17 }, PASSED },
+{ "UDP to another port of the VIP passes", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 81), .proto = 17 }, PASSED },
+{ "SCTP to the VIP passes", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .proto = 132 }, PASSED },
 { "ICMP to the VIP passes", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .proto = 1 }, PASSED },
 { "ICMPv6 to the VIP passes", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .proto = 58 }, .v6 = true, PASSED },
 { "ARP passes", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .ethertype = 0x0806 }, PASSED },
@@ -176,7 +216,7 @@ static const struct fate fates[] = {
 { "an IPv6 fragment to the VIP is dropped", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 44 }, .next = 1 }, .v6 = true, SAME(WORLD_DROP, ZD_EV_DROP_FRAGMENT) },
 { "an IPv6 fragment behind options is dropped", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 0, 44 }, .next = 2 }, .v6 = true, SAME(WORLD_DROP, ZD_EV_DROP_FRAGMENT) },
 { "an IPv6 fragment to another address passes", { .src = WORLD_CLIENT6, TO("2001:db8:9::8", 80), .ext = { 44 }, .next = 1 }, .v6 = true, PASSED },
-{ "a UDP fragment to the VIP passes", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 44 }, .next = 1, .proto = 17 }, .v6 = true, PASSED },
+{ "a UDP fragment to the VIP is dropped", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 44 }, .next = 1, .proto = 17 }, .v6 = true, SAME(WORLD_DROP, ZD_EV_DROP_FRAGMENT) },
 /* Chains longer than anybody's. */
 { "seven extension headers are dropped", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 0, 60, 60, 60, 60, 60, 60 }, .next = 7 }, .v6 = true, SAME(WORLD_DROP, ZD_EV_DROP_TRUNCATED) },
 { "512 bytes of extension headers are dropped", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 0, 60 }, .next = 2, .ext_units = 31 }, .v6 = true, SAME(WORLD_DROP, ZD_EV_DROP_TRUNCATED) },
@@ -348,7 +388,7 @@ static void a_backend_of_the_other_family_is_nobody(void **state)
 	assert_int_equal(world_event(&world, ZD_EV_DROP_NO_BACKEND), 2);
 }
 
-#define MAX_TESTS (NSHAPES * 4 + NFATES * 2 + 16)
+#define MAX_TESTS (NSHAPES * 4 + NFATES * 2 + 24)
 static struct CMUnitTest tests[MAX_TESTS];
 static size_t ntests;
 
@@ -386,6 +426,13 @@ static void add_all(void)
 		add(checksums_survive_every_port_and_address, &r, sizeof(r),
 		    "checksums hold over ports, numbers and TTLs (%s, %s)", hooks[r.hook],
 		    r.shape->v6 ? "v6" : "v4");
+	}
+	for (size_t i = 0; i < 8; i++) {
+		struct run r = { &shapes[i / 4 ? 7 : 0], i % 2 ? WORLD_TC : WORLD_XDP, i / 2 % 2 };
+
+		add(udp_checksums_never_become_none, &r, sizeof(r),
+		    "no UDP checksum becomes 0, %s (%s, %s)", r.reply ? "reply" : "request",
+		    hooks[r.hook], r.shape->v6 ? "v6" : "v4");
 	}
 	for (size_t i = 0; i < NFATES * 2; i++) {
 		struct fate_run r = { &fates[i / 2], i % 2 ? WORLD_TC : WORLD_XDP };

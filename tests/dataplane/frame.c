@@ -68,7 +68,25 @@ static uint16_t fold(uint32_t s)
 
 static size_t l4_len(const struct frame *f)
 {
-	return 20u + f->tcp_options + f->payload;
+	return (f->proto == IPPROTO_UDP ? 8u : 20u + f->tcp_options) + f->payload;
+}
+
+static void put_payload(const struct frame *f, uint8_t *at)
+{
+	for (size_t i = 0; i < f->payload; i++)
+		at[i] = (uint8_t)(i * 7 + 3 + f->salt);
+}
+
+static void put_udp(const struct frame *f, uint8_t *at, uint32_t pseudo)
+{
+	uint16_t check;
+
+	put16(at, f->sport);
+	put16(at + 2, f->dport);
+	put16(at + 4, l4_len(f));
+	put_payload(f, at + 8);
+	check = fold(pseudo + sum(at, l4_len(f)));
+	put16(at + 6, f->no_check ? 0 : check ? check : 0xffff);
 }
 
 static void put_tcp(const struct frame *f, uint8_t *at, uint32_t pseudo)
@@ -81,9 +99,17 @@ static void put_tcp(const struct frame *f, uint8_t *at, uint32_t pseudo)
 	at[13] = f->flags;
 	put16(at + 14, 0xffff);
 	memset(at + 20, 1, f->tcp_options); /* NOP */
-	for (size_t i = 0; i < f->payload; i++)
-		at[20u + f->tcp_options + i] = (uint8_t)(i * 7 + 3);
+	put_payload(f, at + 20 + f->tcp_options);
 	put16(at + 16, fold(pseudo + sum(at, l4_len(f))));
+}
+
+static void put_l4(const struct frame *f, uint8_t *at, uint32_t pseudo)
+{
+	pseudo += (f->proto ? f->proto : IPPROTO_TCP) + (uint32_t)l4_len(f);
+	if (f->proto == IPPROTO_UDP)
+		put_udp(f, at, pseudo);
+	else
+		put_tcp(f, at, pseudo);
 }
 
 static uint8_t *put_v4(const struct frame *f, uint8_t *ip)
@@ -92,6 +118,7 @@ static uint8_t *put_v4(const struct frame *f, uint8_t *ip)
 	uint8_t addr[16];
 
 	ip[0] = (uint8_t)(0x40 | header / 4);
+	ip[1] = f->tos;
 	put16(ip + 2, header + l4_len(f));
 	put16(ip + 4, 0x1234);
 	put16(ip + 6, f->frag_off);
@@ -103,7 +130,7 @@ static uint8_t *put_v4(const struct frame *f, uint8_t *ip)
 	memcpy(ip + 16, addr + 12, 4);
 	memset(ip + 20, 1, f->ip_options); /* NOP */
 	put16(ip + 10, fold(sum(ip, header)));
-	put_tcp(f, ip + header, sum(ip + 12, 8) + ip[9] + (uint32_t)l4_len(f));
+	put_l4(f, ip + header, sum(ip + 12, 8));
 	return ip + header + l4_len(f);
 }
 
@@ -112,7 +139,8 @@ static uint8_t *put_v6(const struct frame *f, uint8_t *ip)
 	uint8_t proto = f->proto ? f->proto : IPPROTO_TCP;
 	uint8_t *next = ip + 6, *at = ip + 40;
 
-	ip[0] = 0x60;
+	ip[0] = (uint8_t)(0x60 | f->tos >> 4);
+	ip[1] = (uint8_t)(f->tos << 4);
 	put16(ip + 4, ext_len(f) + l4_len(f));
 	ip[7] = f->ttl ? f->ttl : 64;
 	frame_addr(f->src, ip + 8);
@@ -126,7 +154,7 @@ static uint8_t *put_v6(const struct frame *f, uint8_t *ip)
 		at += 8u * (f->ext_units + 1u);
 	}
 	*next = proto;
-	put_tcp(f, at, sum(ip + 8, 32) + proto + (uint32_t)l4_len(f));
+	put_l4(f, at, sum(ip + 8, 32));
 	return at + l4_len(f);
 }
 

@@ -24,7 +24,10 @@ struct frame {
 	uint8_t flags;
 	uint32_t seq, ack;
 	uint8_t ttl;         /* 0: 64 */
-	uint8_t proto;       /* 0: TCP */
+	uint8_t proto;       /* 0: TCP; UDP gets its own header, others TCP's */
+	uint8_t tos;         /* or traffic class */
+	uint8_t salt;        /* another payload */
+	bool no_check;       /* UDP */
 	uint8_t smac, dmac;  /* last byte of 02:00:00:00:00:xx */
 	uint8_t ip_options;  /* bytes, a multiple of 4; IPv4 */
 	uint8_t tcp_options; /* bytes, a multiple of 4 */

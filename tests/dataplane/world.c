@@ -103,6 +103,8 @@ static int put_vips(struct world *w)
 {
 	int err = put_vip(w, WORLD_VIP4, WORLD_PORT, IPPROTO_TCP, 0) ?:
 		  put_vip(w, WORLD_VIP6, WORLD_PORT, IPPROTO_TCP, 0) ?:
+		  put_vip(w, WORLD_VIP4, WORLD_PORT, IPPROTO_UDP, 0) ?:
+		  put_vip(w, WORLD_VIP6, WORLD_PORT, IPPROTO_UDP, 0) ?:
 		  put_vip(w, WORLD_VIP4, 0, 0, ZD_VIP_ADDRESS_ONLY);
 
 	return err ?: put_vip(w, WORLD_VIP6, 0, 0, ZD_VIP_ADDRESS_ONLY);
@@ -179,6 +181,8 @@ void world_backend(struct world *w, unsigned id, bool v6, unsigned flags)
 		memset(b.smac, 0, sizeof(b.smac));
 	}
 	w->backends[id] = b;
+	bpf_map_update_elem(bpf_map__fd(w->skel->maps.reverse), &e, &r, BPF_ANY);
+	e.proto = IPPROTO_UDP;
 	bpf_map_update_elem(bpf_map__fd(w->skel->maps.reverse), &e, &r, BPF_ANY);
 }
 

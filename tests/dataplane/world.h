@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A small world for the data plane: a network namespace with a client side and a backend side, the
- * programs loaded with small maps, one service with a VIP of each family. It ends with the process.
+ * programs loaded with small maps, one service with a VIP of each family and protocol. It ends with the process.
  *
  * Clients: 10.9.1.0/24 and 2001:db8:1::/64 behind `front`. Backends: 10.9.2.0/24 and
  * 2001:db8:2::/64 behind `back`. Neighbours .2 to .9 of both sides have a MAC address
