@@ -23,8 +23,11 @@ static __always_inline bool zd_birth_swap(struct zd_birth *cell, __u32 from, __u
 	return __sync_val_compare_and_swap(&cell->state, from, to) == from;
 }
 
-/* A SYN goes to `backend`. */
-__noinline int zd_birth_syn(__u64 hash, __u32 backend)
+/*
+ * A SYN goes to `backend`. Where its answer does not come this way nothing is observed; the cell
+ * only tells that the SYN has been counted.
+ */
+__noinline int zd_birth_syn(__u64 hash, __u32 backend, bool observed)
 {
 	struct zd_birth *cell = zd_birth_cell(hash);
 	__u64 now = bpf_ktime_get_coarse_ns();
@@ -54,8 +57,9 @@ __noinline int zd_birth_syn(__u64 hash, __u32 backend)
 	cell->born_ns = now;
 	cell->backend = (__u16)backend;
 	cell->isn = 0;
-	zd_birth_swap(cell, ZD_BIRTH_CLAIMED, ZD_BIRTH_SYN);
-	zd_count_backend(backend, ZD_BC_ATTEMPTS);
+	zd_birth_swap(cell, ZD_BIRTH_CLAIMED, observed ? ZD_BIRTH_SYN : ZD_BIRTH_ANSWERED);
+	if (observed)
+		zd_count_backend(backend, ZD_BC_ATTEMPTS);
 	return 1;
 }
 
@@ -93,7 +97,7 @@ __noinline int zd_birth_reset(__u64 hash, __u32 backend, __u32 seq)
 }
 
 static __always_inline void zd_count_request(const struct zd_ctx *c, const struct zd_pkt *p,
-					     __u32 backend)
+					     __u32 backend, bool observed)
 {
 	struct zd_backend_stats *s = zd_stats(backend);
 
@@ -105,7 +109,7 @@ static __always_inline void zd_count_request(const struct zd_ctx *c, const struc
 	}
 	zd_count(ZD_EV_REQUEST_FORWARDED);
 	if (zd_unlikely(zd_is_syn(p)))
-		zd_birth_syn(p->hash, backend);
+		zd_birth_syn(p->hash, backend, observed);
 }
 
 static __always_inline void zd_count_reply(const struct zd_ctx *c, const struct zd_pkt *p,

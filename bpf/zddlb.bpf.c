@@ -34,7 +34,7 @@ static __always_inline enum zd_verdict zd_request(const struct zd_ctx *c, struct
 	const struct zd_service *svc = bpf_map_lookup_elem(&services, &index);
 	struct zd_choice choice = {};
 	struct zd_hop hop = {};
-	struct zd_rewrite rw = {};
+	struct zd_way way = {};
 	enum zd_verdict v;
 
 	if (!svc)
@@ -43,36 +43,31 @@ static __always_inline enum zd_verdict zd_request(const struct zd_ctx *c, struct
 	zd_choose(&choice, p, svc);
 	if (zd_unlikely(!choice.backend))
 		return zd_drop(ZD_EV_DROP_NO_BACKEND);
-	if (zd_unlikely(p->ttl <= 1))
-		return zd_drop(ZD_EV_DROP_TTL);
-	v = zd_hop_to_backend(c, p, &hop, choice.backend);
+	v = zd_hop_to_backend(c, p, &hop, choice.backend, &way);
 	if (v != ZD_NEXT)
 		return v;
 
 	zd_pin_commit(&choice, p);
-	zd_count_request(c, p, choice.id);
-	rw.addr = choice.backend->addr;
-	rw.port = choice.backend->port;
-	return zd_forward(c, p, &rw, &hop);
+	zd_count_request(c, p, choice.id, way.mode == ZD_MODE_NAT);
+	return zd_send_request(c, p, choice.backend, &way, &hop);
 }
 
 static __always_inline enum zd_verdict zd_reply(const struct zd_ctx *c, struct zd_pkt *p,
 						const struct zd_reverse *r)
 {
 	struct zd_endpoint vip = { .port = r->port, .proto = p->from.proto };
-	struct zd_rewrite rw = { .addr = r->vip, .port = r->port, .source = true };
 	struct zd_hop hop = {};
 	enum zd_verdict v;
 
 	__builtin_memcpy(vip.addr, r->vip, sizeof(vip.addr));
-	v = zd_hop_find(c, p, &hop, &vip, &p->to, true);
+	v = zd_hop_to_client(c, p, &hop, &vip);
 	if (v != ZD_NEXT)
 		return v;
 	if (zd_unlikely(p->ttl <= 1))
 		return zd_drop(ZD_EV_DROP_TTL);
 
 	zd_count_reply(c, p, r->backend, &vip);
-	return zd_forward(c, p, &rw, &hop);
+	return zd_send_reply(c, p, &vip, &hop);
 }
 
 static __always_inline enum zd_verdict zd_packet(const struct zd_ctx *c)
