@@ -324,6 +324,7 @@ static int open_maps(struct control *c, struct diag *d)
 		.idle_ms = dp->tcp_established_ms,
 		.syn_ms = dp->tcp_syn_ms,
 		.fin_ms = dp->tcp_fin_ms,
+		.udp_ms = dp->udp_ms,
 	};
 	int err = choose_seed(c, o.hash_seed, d);
 

@@ -6,6 +6,7 @@
  *   reload.c   a new configuration             restore.c  what outlives the agent
  *   links.c    interfaces, VIPs, next hops     checks.c   health checks
  *   traffic.c  selection -> ring -> maps       sweep.c    pins, settling, drains
+ *   publish.c  services and backends -> maps
  *   versions.c weights, versions at run time       rollout.c  deployments
  */
 #ifndef ZDDLB_CONTROL_INTERNAL_H
@@ -47,8 +48,6 @@ void objects_drop_service(struct control *c, struct service_rt *s);
 int objects_sync_service(struct service_rt *s);
 struct backend_rt *objects_backend(const struct service_rt *s, const char *version,
 				   const struct endpoint *ep);
-/* Another backend at its endpoint, one that is in use if there is one; NULL: none. */
-struct backend_rt *objects_successor(const struct backend_rt *b);
 /* A removed backend that nothing refers to any more. */
 void objects_forget_backend(struct backend_rt *b);
 /* -EBUSY: rings or backends of `next` do not fit beside what drains. */
@@ -65,8 +64,6 @@ int reload_apply(struct control *c, struct model *next, bool dry_run, char **ret
 /* Make s->ring and s->mapped ready; take over what packets see, or else what is stored. */
 int traffic_open(struct service_rt *s, bool adopted, struct diag *d);
 void traffic_close(struct service_rt *s);
-int traffic_publish_service(struct service_rt *s);
-int traffic_publish_backend(struct backend_rt *b);
 /* Recompute selection and ring from all states; store the words that differ. */
 void traffic_refresh(struct service_rt *s);
 /* The same, now or at the next tick: for what may come in crowds. */
@@ -79,6 +76,16 @@ bool traffic_save_ring(struct service_rt *s);
 void traffic_read_counters(struct service_rt *s);
 /* Would this backend leaving active state leave the service without one to select? */
 bool traffic_is_last(const struct backend_rt *b);
+
+/* publish.c */
+int publish_service(struct service_rt *s);
+int publish_backend(struct backend_rt *b);
+/* Remove what packets see of it; its endpoint may have been another backend's already. */
+void publish_nothing_of(struct backend_rt *b);
+/* Remove ways back that nobody stands behind any more. */
+void publish_drop_stale(struct control *c);
+/* Why packets of its service's mode cannot get there; NULL: they can. Static text. */
+const char *publish_problem(const struct backend_rt *b);
 
 /* links.c */
 int links_build(struct control *c, struct diag *d);

@@ -23,7 +23,9 @@
 static bool same_hop(const struct next_hop *a, const struct next_hop *b)
 {
 	return a->ifindex == b->ifindex && a->resolved == b->resolved && a->local == b->local &&
-	       !memcmp(a->dmac, b->dmac, 6) && !memcmp(a->smac, b->smac, 6);
+	       a->direct == b->direct && a->mtu == b->mtu &&
+	       endpoint_equal(&a->source, &b->source) && !memcmp(a->dmac, b->dmac, 6) &&
+	       !memcmp(a->smac, b->smac, 6);
 }
 
 void links_resolve(struct backend_rt *b)
@@ -31,6 +33,7 @@ void links_resolve(struct backend_rt *b)
 	struct next_hop hop = { 0 };
 	int err = netlink_next_hop(b->service->control->netlink, &b->ep, &hop);
 	bool changed = err != b->hop_err || !same_hop(&hop, &b->hop);
+	const char *problem;
 	char text[ENDPOINT_TEXT_LEN];
 
 	b->hop = hop;
@@ -38,8 +41,16 @@ void links_resolve(struct backend_rt *b)
 		log_warn("no way to backend %s: %s; add a route to it", endpoint_text(&b->ep, text),
 			 strerror(-err));
 	b->hop_err = err;
+	problem = publish_problem(b);
+	if (problem && problem != b->problem)
+		log_warn("backend %s takes no connections: %s", endpoint_text(&b->ep, text),
+			 problem);
 	if (changed)
-		traffic_publish_backend(b);
+		publish_backend(b);
+	if (problem == b->problem)
+		return;
+	b->problem = problem;
+	traffic_refresh_soon(b->service);
 }
 
 static void resolve_all(struct control *c)
@@ -58,17 +69,18 @@ struct vip_walk {
 	bool dropped;
 };
 
-static const struct vip *find_vip(const struct service *s, const struct endpoint *e, bool addr_only)
+/* proto 0: the address as such. */
+static bool has_vip(const struct service *s, const struct endpoint *e, uint8_t proto)
 {
 	for (size_t i = 0; i < s->nvips; i++) {
 		struct endpoint v = s->vips[i].ep;
 
-		if (addr_only)
+		if (!proto)
 			v.port = 0;
-		if (endpoint_equal(&v, e))
-			return &s->vips[i];
+		if (endpoint_equal(&v, e) && (!proto || s->vips[i].proto == proto))
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
 /* This host must not go on answering for an address that may be another's by now. */
@@ -90,7 +102,7 @@ static bool drop_stale_vip(void *arg, const struct endpoint *e, uint8_t proto,
 
 	(void)v;
 	for (size_t i = 0; i < w->c->model->nservices; i++) {
-		if (find_vip(&w->c->model->services[i], e, !proto))
+		if (has_vip(&w->c->model->services[i], e, proto))
 			return true;
 	}
 	maps_del_vip(w->c->maps, e, proto);

@@ -126,6 +126,7 @@ static int upgrade(const char *config)
 	o.idle_ms = m->dataplane.tcp_established_ms;
 	o.syn_ms = m->dataplane.tcp_syn_ms;
 	o.fin_ms = m->dataplane.tcp_fin_ms;
+	o.udp_ms = m->dataplane.udp_ms;
 	o.replace = true;
 	if (maps_pinned_seed(o.pin_dir, o.hash_seed) < 0)
 		diag_set(&d, ENOENT, "nothing_pinned", "",

@@ -158,36 +158,6 @@ void objects_free(struct control *c)
 	c->nservices = 0;
 }
 
-struct backend_rt *objects_successor(const struct backend_rt *b)
-{
-	const struct control *c = b->service->control;
-	struct backend_rt *found = NULL;
-
-	for (size_t i = 0; i < c->nservices; i++) {
-		for (size_t k = 0; k < c->services[i]->nbackends; k++) {
-			struct backend_rt *o = c->services[i]->backends[k];
-
-			if (o != b && endpoint_equal(&o->ep, &b->ep) && (!found || !o->removed))
-				found = o;
-		}
-	}
-	return found;
-}
-
-/* Its way back is its own, unless another backend answers from there as well. */
-static void unpublish(struct backend_rt *b)
-{
-	static const struct zd_backend nobody;
-	struct control *c = b->service->control;
-	struct backend_rt *successor = objects_successor(b);
-
-	if (successor)
-		traffic_publish_backend(successor);
-	else
-		maps_del_reverse(c->maps, &b->ep, IPPROTO_TCP);
-	maps_set_backend(c->maps, b->id, &nobody);
-}
-
 void objects_forget_backend(struct backend_rt *b)
 {
 	struct service_rt *s = b->service;
@@ -203,7 +173,7 @@ void objects_forget_backend(struct backend_rt *b)
 			break;
 		}
 	}
-	unpublish(b);
+	publish_nothing_of(b);
 	free_backend(b);
 }
 
@@ -443,7 +413,7 @@ static int add_backend(struct service_rt *s, const struct version *v, const stru
 	if (err)
 		return err;
 	links_resolve(b);
-	return traffic_publish_backend(b);
+	return publish_backend(b);
 }
 
 static bool in_model(const struct service_rt *s, const struct backend_rt *b)
@@ -466,7 +436,7 @@ static int remove_backend(struct backend_rt *b)
 	b->admin = ADMIN_DRAINING;
 	b->drain_started_unix_ms = control_unix_ms();
 	drain_begin(&b->drain, control_now_ms(), p->timeout_ms,
-		    c->model->dataplane.tcp_established_ms);
+		    service_unpinned_ms(b->service->cfg, &c->model->dataplane));
 	return objects_put_backend(c, b);
 }
 
@@ -580,7 +550,7 @@ void objects_drop_service(struct control *c, struct service_rt *s)
 		}
 	}
 	for (size_t i = 0; i < s->nbackends; i++) {
-		unpublish(s->backends[i]);
+		publish_nothing_of(s->backends[i]);
 		store_del_backend(c->store, s->backends[i]->id);
 	}
 	/* No hold and no lease for whoever gets this place next. */

@@ -53,7 +53,7 @@ static int refuse_fixed(const struct model *now, const struct model *next, struc
 		 a->has_hash_seed != b->has_hash_seed ||
 		 memcmp(a->hash_seed, b->hash_seed, 16) != 0 ||
 		 a->tcp_established_ms != b->tcp_established_ms || a->tcp_syn_ms != b->tcp_syn_ms ||
-		 a->tcp_fin_ms != b->tcp_fin_ms)
+		 a->tcp_fin_ms != b->tcp_fin_ms || a->udp_ms != b->udp_ms)
 		what = "/dataplane";
 	if (!what)
 		return 0;
@@ -72,6 +72,12 @@ static int refuse_service(const struct service_rt *s, const struct service *next
 				"The ring of service %s has %u slots and cannot change its size "
 				"while connections use it. Make a new service beside it.",
 				next->name, s->cfg->ring_slots);
+	if (next && next->mode != s->cfg->mode)
+		return diag_set(
+			d, EBUSY, "mode", next->pointer,
+			"Service %s is of mode %s, and its connections could not go on in mode "
+			"%s. Make a new service beside it.",
+			next->name, forward_mode_name(s->cfg->mode), forward_mode_name(next->mode));
 	if (dep && (!next || !service_version(next, dep->from) || !service_version(next, dep->to)))
 		return diag_set(d, EBUSY, "deployment_running", next ? next->pointer : "/services",
 				"Deployment %llu of service %s needs versions %s and %s. Abort or "
@@ -145,9 +151,11 @@ static void diff_vips(const struct service *from, const struct service *in, cons
 		bool both = false;
 
 		for (size_t k = 0; k < in->nvips; k++)
-			both |= endpoint_equal(&from->vips[i].ep, &in->vips[k].ep);
+			both |= endpoint_equal(&from->vips[i].ep, &in->vips[k].ep) &&
+				from->vips[i].proto == in->vips[k].proto;
 		if (!both)
-			note(l, "%s service %s vip %s", sign, from->name,
+			note(l, "%s service %s vip %s %s", sign, from->name,
+			     protocol_name(from->vips[i].proto),
 			     endpoint_text(&from->vips[i].ep, text));
 	}
 }
@@ -174,6 +182,9 @@ static void diff_service(const struct service *a, const struct service *b, struc
 {
 	diff_vips(b, a, "+", l);
 	diff_vips(a, b, "-", l);
+	if (a->tracking != b->tracking)
+		note(l, "~ service %s: tracking %s -> %s", b->name, tracking_mode_name(a->tracking),
+		     tracking_mode_name(b->tracking));
 	if (!same_policy(&a->policy, &b->policy))
 		note(l, "~ service %s: health check, drain or panic policy", b->name);
 	for (size_t i = 0; i < b->nversions; i++) {
@@ -255,8 +266,9 @@ static int apply_services(struct control *c, struct diag *d)
 static void publish_all(struct control *c)
 {
 	links_publish_vips(c);
+	publish_drop_stale(c);
 	for (size_t i = 0; i < c->nservices; i++) {
-		traffic_publish_service(c->services[i]);
+		publish_service(c->services[i]);
 		traffic_refresh(c->services[i]);
 	}
 }

@@ -120,6 +120,7 @@ static int load_version(void *arg, const struct stored_version *v)
 	}
 	def.weight_bp = 0;
 	def.by_api = true;
+	service_complete_version(cfg, &def);
 	list = realloc(cfg->versions, (cfg->nversions + 1) * sizeof(*list));
 	if (!list) {
 		version_fini(&def);
@@ -167,7 +168,7 @@ static int load_backend(void *arg, const struct stored_backend *v)
 	checks_init(b, maps_adopted(c->maps) && objects_holds_slots(s, b->id));
 	if (b->admin != ADMIN_ACTIVE)
 		drain_begin(&b->drain, control_now_ms(), s->cfg->policy.drain.timeout_ms,
-			    c->model->dataplane.tcp_established_ms);
+			    service_unpinned_ms(s->cfg, &c->model->dataplane));
 	return 0;
 }
 
@@ -185,17 +186,6 @@ static int build_from_store(struct control *c)
 	if (!err)
 		err = store_each_version(c->store, load_override, c);
 	return err;
-}
-
-static bool drop_stale_reverse(void *arg, const struct endpoint *e, uint8_t proto,
-			       const struct zd_reverse *r)
-{
-	struct control *c = arg;
-	struct backend_rt *b = c->by_id[r->backend];
-
-	if (!b || !endpoint_equal(&b->ep, e))
-		maps_del_reverse(c->maps, e, proto);
-	return true;
 }
 
 /* ---- services that only the maps know ---- */
@@ -362,9 +352,9 @@ static void finish_services(struct control *c)
 
 		for (size_t k = 0; k < s->nbackends; k++) {
 			links_resolve(s->backends[k]);
-			traffic_publish_backend(s->backends[k]);
+			publish_backend(s->backends[k]);
 		}
-		traffic_publish_service(s);
+		publish_service(s);
 		traffic_read_counters(s);
 	}
 }
@@ -391,6 +381,6 @@ int objects_build(struct control *c, struct diag *d)
 		return err;
 	}
 	finish_services(c);
-	maps_each_reverse(c->maps, drop_stale_reverse, c);
+	publish_drop_stale(c);
 	return 0;
 }

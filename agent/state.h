@@ -45,7 +45,8 @@ struct backend_rt {
 	uint64_t drain_started_unix_ms;
 
 	struct next_hop hop;
-	int hop_err; /* 0, or why there is no way to it */
+	int hop_err;         /* 0, or why there is no way to it */
+	const char *problem; /* NULL, or why its service's mode cannot reach it there */
 
 	/* Results of the last select and ring update. */
 	uint32_t effective;

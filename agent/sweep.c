@@ -41,7 +41,8 @@ static bool begin(struct control *c, uint64_t now_ms)
 	for (size_t i = 0; i < c->nservices; i++) {
 		struct service_rt *s = c->services[i];
 
-		if (!ring_unsettled(&s->ring) && !draining(s))
+		/* Where every flow has a pin, pins come and end all the time. */
+		if (!s->ring.full && !ring_unsettled(&s->ring) && !draining(s))
 			continue;
 		needed = true;
 		s->pinned = calloc((s->ring.nslots + 63) / 64, sizeof(*s->pinned));
@@ -55,18 +56,27 @@ static bool begin(struct control *c, uint64_t now_ms)
 	return true;
 }
 
-static void on_pin(void *arg, uint64_t pin)
+/* A UDP flow has nothing to lose at its backend: with the next packet it gets another one. */
+static bool selects_anew(const struct backend_rt *b, uint64_t pin)
+{
+	return b && ZD_PIN_STATE(pin) == ZD_PIN_UDP && (b->removed || b->admin != ADMIN_ACTIVE);
+}
+
+static bool on_pin(void *arg, uint64_t pin)
 {
 	struct control *c = arg;
 	uint16_t id = ZD_PIN_BACKEND(pin);
 	const struct backend_rt *b = c->by_id[id];
 	uint32_t slot;
 
+	if (selects_anew(b, pin))
+		return false;
 	c->sweep_pins[id]++;
 	if (!b || !b->service->pinned)
-		return;
+		return true;
 	slot = ZD_SLOT_INDEX(pin, b->service->ring.nslots - 1);
 	b->service->pinned[slot / 64] |= 1ULL << (slot % 64);
+	return true;
 }
 
 static void settle(struct service_rt *s)
@@ -74,10 +84,11 @@ static void settle(struct service_rt *s)
 	struct control *c = s->control;
 	/* As of the sweep's start: a slot that changed since may have pins that it did not see. */
 	struct ring_world w = { .alive = c->alive, .now_ms = c->sweep_started_ms };
+	uint32_t idle_ms = service_idle_ms(s->cfg, &c->model->dataplane);
 
 	if (!s->pinned)
 		return;
-	if (ring_settle(&s->ring, c->model->dataplane.tcp_established_ms, s->pinned, &w))
+	if (ring_settle(&s->ring, idle_ms, s->pinned, &w))
 		traffic_store_words(s);
 }
 

@@ -100,75 +100,6 @@ bool traffic_save_ring(struct service_rt *s)
 	return true;
 }
 
-int traffic_publish_service(struct service_rt *s)
-{
-	struct zd_service v = { 0 };
-
-	maps_get_service(s->control->maps, s->index, &v);
-	v.ring_offset = s->ring_offset;
-	v.ring_mask = s->ring.nslots - 1;
-	return maps_set_service(s->control->maps, s->index, &v);
-}
-
-static const struct vip *vip_of_family(const struct service *cfg, bool v4)
-{
-	for (size_t i = 0; i < cfg->nvips; i++) {
-		if (endpoint_is_v4(&cfg->vips[i].ep) == v4)
-			return &cfg->vips[i];
-	}
-	return NULL;
-}
-
-static int publish_reverse(struct backend_rt *b)
-{
-	struct control *c = b->service->control;
-	const struct vip *vip = vip_of_family(b->service->cfg, endpoint_is_v4(&b->ep));
-	struct zd_reverse r = { .backend = b->id, .service = b->service->index };
-	const struct backend_rt *next;
-
-	/* An endpoint that went from one version to another is the latter's. */
-	if (b->removed && (next = objects_successor(b)) && !next->removed)
-		return 0;
-	if (!vip)
-		return maps_del_reverse(c->maps, &b->ep, IPPROTO_TCP);
-	memcpy(r.vip, vip->ep.addr, sizeof(r.vip));
-	r.port = htons(vip->ep.port);
-	return maps_set_reverse(c->maps, &b->ep, vip->proto, &r);
-}
-
-int traffic_publish_backend(struct backend_rt *b)
-{
-	struct zd_backend v = {
-		.port = htons(b->ep.port),
-		.service = b->service->index,
-	};
-	int err;
-
-	memcpy(v.addr, b->ep.addr, sizeof(v.addr));
-	if (b->alive)
-		v.flags |= ZD_BACKEND_ALIVE;
-	if (!endpoint_is_v4(&b->ep))
-		v.flags |= ZD_BACKEND_V6;
-	if (!b->hop_err && b->hop.resolved) {
-		v.flags |= ZD_BACKEND_RESOLVED;
-		v.ifindex = b->hop.ifindex;
-		memcpy(v.dmac, b->hop.dmac, 6);
-		memcpy(v.smac, b->hop.smac, 6);
-	}
-	err = publish_reverse(b);
-	if (!err)
-		err = maps_set_backend(b->service->control->maps, b->id, &v);
-	if (err)
-		log_error("backend not published id=%u error=%s", b->id, strerror(-err));
-	return err;
-}
-
-/* A VIP of the other family cannot reach it: nat keeps the family. */
-static bool has_vip(const struct backend_rt *b)
-{
-	return vip_of_family(b->service->cfg, endpoint_is_v4(&b->ep)) != NULL;
-}
-
 static void fill_candidate(struct candidate *k, const struct backend_rt *b)
 {
 	const struct version_rt *v = control_version(b->service, b->version);
@@ -177,7 +108,7 @@ static void fill_candidate(struct candidate *k, const struct backend_rt *b)
 	k->health = b->health.state;
 	k->absent = b->health.absent;
 	k->version_bp = v ? v->weight_bp : 0;
-	k->weight = has_vip(b) ? b->weight : 0;
+	k->weight = b->problem ? 0 : b->weight;
 }
 
 static void set_alive(struct backend_rt *b, bool alive)
@@ -203,8 +134,8 @@ static void select_all(struct service_rt *s)
 	panic = select_candidates(k, s->nbackends, s->cfg->policy.panic_threshold_pct);
 	for (size_t i = 0; i < s->nbackends; i++) {
 		s->backends[i]->effective = k[i].effective;
-		s->backends[i]->why = k[i].why;
-		set_alive(s->backends[i], k[i].alive);
+		s->backends[i]->why = s->backends[i]->problem ? s->backends[i]->problem : k[i].why;
+		set_alive(s->backends[i], k[i].alive && !s->backends[i]->problem);
 	}
 	free(k);
 	if (panic != s->panic) {

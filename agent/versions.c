@@ -287,6 +287,7 @@ int control_version_add(struct control *c, const char *service, const struct ver
 		err = append_definition(s->cfg, v);
 	if (err)
 		return err;
+	service_complete_version(s->cfg, &s->cfg->versions[s->cfg->nversions - 1]);
 	err = model_validate(c->model, d);
 	if (!err)
 		err = objects_check_room(c, c->model, d);
@@ -412,7 +413,7 @@ int control_backend_admin(struct control *c, struct backend_rt *b, enum admin_st
 	} else {
 		b->drain_started_unix_ms = control_unix_ms();
 		drain_begin(&b->drain, now, b->service->cfg->policy.drain.timeout_ms,
-			    c->model->dataplane.tcp_established_ms);
+			    service_unpinned_ms(b->service->cfg, &c->model->dataplane));
 	}
 	err = objects_put_backend(c, b);
 	if (err) {

@@ -148,7 +148,7 @@ static struct json_object *next_hop(const struct backend_rt *b)
 			 m[4], m[5]);
 		view_add_word(o, "mac", mac);
 	}
-	view_add_text(o, "problem", b->hop_err ? strerror(abs(b->hop_err)) : NULL);
+	view_add_text(o, "problem", b->hop_err ? strerror(abs(b->hop_err)) : b->problem);
 	return o;
 }
 
@@ -356,7 +356,7 @@ static struct json_object *vips_of(const struct service *cfg)
 		addr.port = 0;
 		view_add_word(o, "address", endpoint_text(&addr, text));
 		view_add_count(o, "port", v->ep.port);
-		view_add_word(o, "protocol", "tcp");
+		view_add_word(o, "protocol", protocol_name(v->proto));
 		json_object_array_add(list, o);
 	}
 	return list;
@@ -383,6 +383,7 @@ struct json_object *view_service(struct service_rt *s)
 	o = json_object_new_object();
 	view_add_word(o, "name", s->cfg->name);
 	view_add_word(o, "mode", forward_mode_name(s->cfg->mode));
+	view_add_word(o, "tracking", tracking_mode_name(s->cfg->tracking));
 	json_object_object_add(o, "vips", vips_of(s->cfg));
 	view_add_count(o, "ringSlots", s->ring.nslots);
 	view_add_count(o, "unsettledSlots", s->ring.slots ? ring_unsettled(&s->ring) : 0);

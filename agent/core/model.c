@@ -328,6 +328,11 @@ uint32_t service_idle_ms(const struct service *s, const struct dataplane_config 
 	return tcp > udp ? tcp : udp;
 }
 
+uint32_t service_unpinned_ms(const struct service *s, const struct dataplane_config *d)
+{
+	return service_has_protocol(s, IPPROTO_TCP) ? d->tcp_established_ms : 0;
+}
+
 void service_complete_version(const struct service *s, struct version *v)
 {
 	if (s->mode == MODE_NAT || s->nvips == 0)

@@ -203,6 +203,8 @@ bool service_has_protocol(const struct service *s, uint8_t proto);
 const struct vip *service_vip(const struct service *s, bool v4, uint8_t proto);
 /* After that long without a packet a flow is over: the longest of the service's protocols. */
 uint32_t service_idle_ms(const struct service *s, const struct dataplane_config *d);
+/* For how long flows without a pin may still show up; those of UDP all have one. */
+uint32_t service_unpinned_ms(const struct service *s, const struct dataplane_config *d);
 /* Where packets arrive as they came, a backend without a port has the VIP's. */
 void service_complete_version(const struct service *s, struct version *v);
 

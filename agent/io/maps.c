@@ -43,15 +43,18 @@ static int del_entry(int fd, const struct zd_endpoint *key)
 #define BACKEND_WORDS     (sizeof(struct zd_backend) / sizeof(uint64_t))
 #define BACKEND_FLAG_WORD (offsetof(struct zd_backend, flags) / sizeof(uint64_t))
 
+/* And how packets are wrapped for it: what would be wrong in any mix of before and after. */
 static bool same_endpoint(const struct zd_backend *a, const struct zd_backend *b)
 {
 	return memcmp(a->addr, b->addr, sizeof(a->addr)) == 0 && a->port == b->port &&
-	       a->service == b->service;
+	       a->service == b->service && a->mode == b->mode && a->gue_port == b->gue_port &&
+	       memcmp(a->source, b->source, sizeof(a->source)) == 0;
 }
 
 static bool same_way_out(const struct zd_backend *a, const struct zd_backend *b)
 {
-	return a->ifindex == b->ifindex && memcmp(a->dmac, b->dmac, sizeof(a->dmac)) == 0 &&
+	return a->ifindex == b->ifindex && a->mtu == b->mtu &&
+	       memcmp(a->dmac, b->dmac, sizeof(a->dmac)) == 0 &&
 	       memcmp(a->smac, b->smac, sizeof(a->smac)) == 0;
 }
 

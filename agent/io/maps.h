@@ -35,7 +35,7 @@ struct maps_options {
 	uint32_t max_slots;                  /* of all rings together */
 	uint32_t max_pins;                   /* rounded up to whole power-of-two buckets */
 	uint8_t hash_seed[16];
-	uint32_t idle_ms, syn_ms, fin_ms;
+	uint32_t idle_ms, syn_ms, fin_ms, udp_ms;
 	bool replace; /* put this binary's programs in place even of equal ones */
 };
 
@@ -103,9 +103,9 @@ const char *maps_backend_counter_name(enum zd_backend_counter c); /* "connection
 /*
  * Walk all pins, in pieces: maps_sweep_pins looks at up to `buckets` buckets from *cursor on and
  * returns 1 when it has come to the end (then *cursor is 0 again), else 0, or a negative errno.
- * Ended pins are removed. For every living one fn is called.
+ * Ended pins are removed. For every living one fn is called; false removes that one as well.
  */
-typedef void (*maps_pin_fn)(void *arg, uint64_t pin);
+typedef bool (*maps_pin_fn)(void *arg, uint64_t pin);
 int maps_sweep_pins(struct maps *m, uint32_t *cursor, uint32_t buckets, uint64_t now_ns,
 		    maps_pin_fn fn, void *arg);
 uint32_t maps_pin_buckets(const struct maps *m);

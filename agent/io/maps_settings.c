@@ -11,7 +11,6 @@
 #define MIN_PIN_BUCKETS  64u /* one page */
 #define MIN_BIRTHS       1024u
 #define MAX_BIRTHS       65536u
-#define VIPS_PER_SERVICE 8u /* with the entries of addresses as such */
 #define RING_GRAIN       512u
 /* The circle has 255; the rest is the time the sweep has to find an ended pin before the circle comes
  * round and it looks living again. */
@@ -64,9 +63,12 @@ int settings_check_options(const struct maps_options *o, struct diag *d)
 
 static uint8_t longest_of(const struct zd_settings *s)
 {
-	uint8_t longest = s->idle_ticks > s->syn_ticks ? s->idle_ticks : s->syn_ticks;
+	const uint8_t ticks[] = { s->idle_ticks, s->syn_ticks, s->fin_ticks, s->udp_ticks };
+	uint8_t longest = 0;
 
-	return longest > s->fin_ticks ? longest : s->fin_ticks;
+	for (size_t i = 0; i < sizeof(ticks); i++)
+		longest = longest > ticks[i] ? longest : ticks[i];
+	return longest;
 }
 
 void settings_choose(struct maps *m, const struct maps_options *o)
@@ -82,13 +84,14 @@ void settings_choose(struct maps *m, const struct maps_options *o)
 		births = MAX_BIRTHS;
 
 	m->entries[MAP_SETTINGS] = 1;
-	m->entries[MAP_VIPS] = o->max_services * VIPS_PER_SERVICE;
+	/* Each VIP has an entry of its address as such. */
+	m->entries[MAP_VIPS] = o->max_services * MODEL_VIPS_PER_SERVICE * 2;
 	m->entries[MAP_SERVICES] = o->max_services;
 	m->entries[MAP_RING] = (o->max_slots + RING_GRAIN - 1) / RING_GRAIN * RING_GRAIN;
 	m->entries[MAP_BACKENDS] = o->max_backends;
 	m->entries[MAP_PINS] = buckets;
 	m->entries[MAP_BIRTHS] = births;
-	m->entries[MAP_REVERSE] = o->max_backends;
+	m->entries[MAP_REVERSE] = o->max_backends * 2; /* TCP and UDP */
 	m->entries[MAP_BACKEND_STATS] = o->max_backends;
 	m->entries[MAP_EVENTS] = ZD_EV_MAX;
 
@@ -99,6 +102,7 @@ void settings_choose(struct maps *m, const struct maps_options *o)
 		.idle_ticks = ticks_of_ms(o->idle_ms),
 		.syn_ticks = ticks_of_ms(o->syn_ms),
 		.fin_ticks = ticks_of_ms(o->fin_ms),
+		.udp_ticks = ticks_of_ms(o->udp_ms),
 	};
 	m->settings.longest_ticks = longest_of(&m->settings);
 	memcpy(m->settings.hash_key, o->hash_seed, sizeof(m->settings.hash_key));

@@ -55,8 +55,9 @@ static void sweep_bucket(struct zd_pin_bucket *b, uint8_t now, uint8_t longest, 
 						__ATOMIC_RELAXED))
 			continue;
 		/* Living, or a packet was faster and `pin` is now what it left. */
-		if (ZD_PIN_EXPIRY(pin))
-			fn(arg, pin);
+		if (ZD_PIN_EXPIRY(pin) && !fn(arg, pin))
+			__atomic_compare_exchange_n(&b->word[i], &pin, 0, false, __ATOMIC_RELAXED,
+						    __ATOMIC_RELAXED);
 	}
 }
 

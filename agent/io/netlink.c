@@ -225,6 +225,7 @@ struct route_answer {
 	unsigned ifindex;
 	bool has_gateway;
 	struct endpoint gateway;
+	struct endpoint source;
 };
 
 static int on_route_answer(const struct nlmsghdr *nlh, void *arg)
@@ -249,6 +250,9 @@ static int on_route_answer(const struct nlmsghdr *nlh, void *arg)
 			break;
 		case RTA_GATEWAY:
 			route->has_gateway = addr_take(&route->gateway, data, len);
+			break;
+		case RTA_PREFSRC:
+			addr_take(&route->source, data, len);
 			break;
 		case RTA_VIA: /* a gateway of the other family */
 			if (len > via)
@@ -377,6 +381,8 @@ int netlink_next_hop(struct netlink *n, const struct endpoint *to, struct next_h
 	hop.mtu = l.info.mtu;
 	hop.gateway = route.has_gateway ? route.gateway : *to;
 	hop.gateway.port = 0;
+	hop.direct = !route.has_gateway;
+	hop.source = route.source;
 	memcpy(hop.smac, l.info.mac, sizeof(hop.smac));
 	if (route.type == RTN_LOCAL)
 		hop.local = true;

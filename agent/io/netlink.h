@@ -38,7 +38,9 @@ struct next_hop {
 	uint32_t mtu;
 	bool local;              /* the address is this host's own */
 	bool resolved;           /* the MAC addresses are known */
+	bool direct;             /* no gateway: the address is on the link */
 	struct endpoint gateway; /* address whose neighbour entry counts; port 0 */
+	struct endpoint source;  /* what this host would send from; all zero: nothing */
 };
 /*
  * Route and neighbour towards `to`. 0 with resolved=false if the neighbour is not known yet: the

@@ -291,17 +291,42 @@ struct tally {
 	unsigned pins, sum;
 };
 
-static void tally_pin(void *arg, uint64_t pin)
+static bool tally_pin(void *arg, uint64_t pin)
 {
 	struct tally *t = arg;
 
 	t->pins++;
 	t->sum += ZD_PIN_BACKEND(pin);
+	return true;
+}
+
+static bool drop_even(void *arg, uint64_t pin)
+{
+	return tally_pin(arg, pin) && ZD_PIN_BACKEND(pin) % 2;
 }
 
 static uint64_t pin_word(unsigned backend, unsigned expiry)
 {
 	return 1ULL << 40 | (uint64_t)backend << ZD_PIN_BACKEND_SHIFT | expiry;
+}
+
+static void the_sweep_removes_what_its_caller_refuses(void **state)
+{
+	const uint64_t now = 1000 * TICK_NS;
+	const unsigned later = ZD_PIN_TICK(now) % 255 + 1;
+	struct maps *m = *state;
+	size_t bytes = maps_pin_buckets(m) * sizeof(struct zd_pin_bucket);
+	struct zd_pin_bucket *pins = view("maps/pins", bytes);
+	struct tally t = { 0 };
+	uint32_t cursor = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		pins[9].word[i] = pin_word(i + 1, later);
+	assert_int_equal(maps_sweep_pins(m, &cursor, UINT32_MAX, now, drop_even, &t), 1);
+	assert_int_equal(t.pins, 8);
+	for (unsigned i = 0; i < 8; i++)
+		assert_true(pins[9].word[i] == (i % 2 ? 0 : pin_word(i + 1, later)));
+	munmap(pins, bytes);
 }
 
 static void the_sweep_counts_living_pins_and_removes_ended_ones(void **state)
@@ -463,6 +488,7 @@ int main(void)
 		TEST(alive_is_one_bit_of_the_flags),
 		TEST(vips_and_reverse_entries_are_walked_and_removed),
 		TEST(the_sweep_counts_living_pins_and_removes_ended_ones),
+		TEST(the_sweep_removes_what_its_caller_refuses),
 		TEST(shorter_timeouts_do_not_end_pins_made_under_longer_ones),
 		TEST(handshakes_that_stay_unanswered_are_set_free_once),
 		TEST(counters_are_summed_over_cpus),

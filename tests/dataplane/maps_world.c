@@ -29,6 +29,7 @@ const struct maps_options maps_world_options = {
 	.idle_ms = 900000,
 	.syn_ms = 30000,
 	.fin_ms = 10000,
+	.udp_ms = 120000,
 };
 
 int maps_world_shell(const char *fmt, ...)
