@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash
-# A kernel and a root file system for the guest.
+# shellcheck shell=bash disable=SC2154
+# A kernel and a root file system for the guest. Sourced by vmtest/run, which sets `build`.
 
 # Programs of the host that the suites call; busybox has the rest.
 guest_programs=(bash ip ethtool nsenter jq curl bpftool ping)
