@@ -123,6 +123,19 @@ static void a_canary_without_healthy_backends_rolls_back(void **state)
 	assert_int_equal(deploy_step(&d, &f).action, DEPLOY_ROLL_BACK);
 }
 
+/* As after a restart on a host that was rebooted: no check has answered yet. */
+static void a_canary_whose_health_is_not_known_yet_stays(void **state)
+{
+	struct strategy s = canary();
+	struct deploy d = rolling(&s);
+	struct deploy_facts f = { .now_ms = 10, .unknown = 1, .backends = 2 };
+
+	(void)state;
+	assert_int_equal(deploy_step(&d, &f).action, DEPLOY_NOTHING);
+	f.unknown = 0;
+	assert_int_equal(deploy_step(&d, &f).action, DEPLOY_ROLL_BACK);
+}
+
 static void a_paused_canary_is_still_judged_but_does_not_advance(void **state)
 {
 	struct strategy s = canary();
@@ -287,6 +300,7 @@ int main(void)
 		cmocka_unit_test(nothing_moves_before_the_new_version_is_healthy),
 		cmocka_unit_test(failing_connections_roll_back_at_once),
 		cmocka_unit_test(a_canary_without_healthy_backends_rolls_back),
+		cmocka_unit_test(a_canary_whose_health_is_not_known_yet_stays),
 		cmocka_unit_test(a_paused_canary_is_still_judged_but_does_not_advance),
 		cmocka_unit_test(on_failure_pause_holds_once_and_never_advances),
 		cmocka_unit_test(no_data_holds_and_pauses_at_the_progress_deadline),
