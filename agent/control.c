@@ -265,10 +265,27 @@ static void prune(struct control *c)
 		log_warn("old events not pruned: %s", store_error(c->store));
 }
 
+/* Without its pins XDP lets go of the interfaces, and the next agent would not find the maps. */
+static void watch_pins(struct control *c)
+{
+	struct diag d = { 0 };
+	int did = maps_repin(c->maps, &d);
+
+	if (did < 0 && !c->maps_problem[0])
+		log_error("%s", d.text);
+	snprintf(c->maps_problem, sizeof(c->maps_problem), "%.255s", did < 0 ? d.text : "");
+	if (did <= 0)
+		return;
+	c->links_due = true;
+	control_event(c, "agent", "", "", "pins under %.200s were removed and are made again",
+		      c->model->state.pin_dir);
+}
+
 static void on_slow(uv_timer_t *t)
 {
 	struct control *c = t->data;
 
+	watch_pins(c);
 	links_tick(c);
 	try_store(c);
 	for (size_t i = 0; i < c->nservices; i++)

@@ -49,6 +49,9 @@ struct maps_options {
 int maps_open(struct maps **ret, const struct maps_options *o, struct diag *d);
 bool maps_adopted(const struct maps *m); /* the maps were there before */
 void maps_read_seed(const struct maps *m, uint8_t ret[16]);
+/* Pin again what somebody has removed. 1: did so, and interfaces are to be attached again; 0: nothing
+ * was missing. */
+int maps_repin(struct maps *m, struct diag *d);
 void maps_close(struct maps *m); /* leaves everything pinned and running */
 /* The seed of pinned maps without opening them: 0, or -ENOENT if there are none. */
 int maps_pinned_seed(const char *pin_dir, uint8_t ret[16]);

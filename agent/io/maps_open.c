@@ -219,6 +219,55 @@ static int pin_all(const struct maps *m)
 	return err;
 }
 
+static bool is_pinned(const struct maps *m, const char *dir, const char *name)
+{
+	char path[PIN_PATH_LEN];
+
+	return access(pinfs_path(path, m->pin_dir, dir, name), F_OK) == 0;
+}
+
+static bool all_pinned(const struct maps *m)
+{
+	bool all = is_pinned(m, PIN_PROGS, "xdp") && is_pinned(m, PIN_PROGS, "tc");
+
+	for (enum map_id id = 0; id < MAP_COUNT && all; id++)
+		all = is_pinned(m, PIN_MAPS, maps_name(id));
+	return all;
+}
+
+/* Removes what is left first: a pin is never replaced. */
+static int pin_again(const struct maps *m)
+{
+	int err = pinfs_unlink(m->pin_dir, PIN_PROGS, "xdp");
+
+	if (!err)
+		err = pinfs_unlink(m->pin_dir, PIN_PROGS, "tc");
+	for (enum map_id id = 0; id < MAP_COUNT && !err; id++)
+		err = pinfs_unlink(m->pin_dir, PIN_MAPS, maps_name(id));
+	return err ? err : pin_all(m);
+}
+
+int maps_repin(struct maps *m, struct diag *d)
+{
+	int lock, err;
+
+	if (all_pinned(m))
+		return 0;
+	err = pinfs_prepare(m->pin_dir, d);
+	if (err)
+		return err;
+	lock = pinfs_lock(m->pin_dir);
+	err = lock < 0 ? lock : all_pinned(m) ? 0 : pin_again(m);
+	if (lock >= 0)
+		close(lock);
+	if (err)
+		diag_set(d, -err, "pin_failed", "/state/pinDir",
+			 "pins under %s were removed, and cannot be made again: %s; packets flow, "
+			 "but a restart of zddlbd would not find the data plane",
+			 m->pin_dir, strerror(-err));
+	return err ? err : 1;
+}
+
 /* The tag is a digest of the instructions as they were before the verifier saw them. */
 static bool same_program(int fd, int pinned)
 {
