@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <netinet/in.h>
+
 #include "control_internal.h"
 #include "io/log.h"
 #include "io/maps.h"
@@ -284,11 +286,22 @@ static void outcomes(const uint64_t now[ZD_BC_MAX], const uint64_t base[ZD_BC_MA
 	*failed = lost + since(now, base, ZD_BC_EARLY_RESETS);
 }
 
+/* Handshakes are seen where SYN and SYN-ACK come this way. */
+static const char *blind_reason(const struct service_rt *s)
+{
+	if (!service_has_protocol(s->cfg, IPPROTO_TCP))
+		return "UDP has no handshakes to see fail";
+	if (s->cfg->mode != MODE_NAT)
+		return "replies do not come this way in modes other than nat";
+	return NULL;
+}
+
 static void gather(struct service_rt *s, struct deploy_facts *f, uint64_t canary[ZD_BC_MAX],
 		   uint64_t stable[ZD_BC_MAX])
 {
 	const struct deploy_rt *rt = s->deploy;
 
+	f->blind = blind_reason(s);
 	traffic_read_counters(s);
 	sum_version(s, rt->deploy.to, canary);
 	sum_version(s, rt->deploy.from, stable);
@@ -509,7 +522,11 @@ int control_deploy_plan(struct control *c, const char *service, const char *from
 	if (!from)
 		from = heaviest(s);
 	err = check_start(s, from, to, d);
-	return err ? err : deploy_init(ret, 0, service, from, to, st, control_now_ms(), d);
+	if (!err)
+		err = deploy_init(ret, 0, service, from, to, st, control_now_ms(), d);
+	if (!err)
+		deploy_tell_blind(ret, blind_reason(s));
+	return err;
 }
 
 static struct deploy_rt *new_deploy(const struct service_rt *s, const struct deploy *plan)

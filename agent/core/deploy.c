@@ -82,6 +82,15 @@ int deploy_init(struct deploy *d, uint64_t id, const char *service, const char *
 	return 0;
 }
 
+void deploy_tell_blind(struct deploy *d, const char *blind)
+{
+	size_t len = strlen(d->reason);
+
+	if (blind)
+		snprintf(d->reason + len, sizeof(d->reason) - len,
+			 "; no step is judged, since %s: promote each by hand", blind);
+}
+
 void deploy_resume_after_restart(struct deploy *d, uint64_t now_ms)
 {
 	d->last_ms = now_ms;
@@ -152,8 +161,12 @@ static struct deploy_decision step_testing(struct deploy *d, const struct deploy
 	if (d->paused)
 		return nothing(d);
 	if (f->backends && f->healthy == f->backends) {
+		struct deploy_decision dec;
+
 		snprintf(why, sizeof(why), "all %u backends of %s are healthy", f->backends, d->to);
-		return enter_step(d, 0, why);
+		dec = enter_step(d, 0, why);
+		deploy_tell_blind(d, f->blind);
+		return dec;
 	}
 	if (d->total_ms < d->strategy.progress_deadline_ms)
 		return nothing(d);
@@ -213,6 +226,13 @@ static struct deploy_decision step_rolling(struct deploy *d, const struct deploy
 		return nothing(d);
 	d->look_ms = d->elapsed_ms;
 
+	/* Time would not help. */
+	if (f->blind) {
+		snprintf(why, sizeof(why),
+			 "step %u cannot be judged, since %s: promote or abort it by hand",
+			 d->step + 1, f->blind);
+		return hold(d, why);
+	}
 	if (verdict_result(&d->verdict) == VERDICT_PASS &&
 	    seen >= d->strategy.analysis.min_samples && f->healthy == f->backends) {
 		snprintf(why, sizeof(why), "step %u passed: %llu of %llu connections to %s failed",

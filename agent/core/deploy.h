@@ -51,6 +51,7 @@ struct deploy_facts {
 	uint32_t healthy, backends; /* of the new version */
 	uint32_t unknown;           /* of them: not checked yet, as after a restart */
 	struct verdict_look look;   /* since the last deploy_step */
+	const char *blind;          /* NULL, or why no handshake is ever seen: static text */
 };
 
 enum deploy_action {
@@ -70,6 +71,9 @@ struct deploy_decision {
 /* -EINVAL with a reason: from equal to `to`, steps that do not rise or do not end at 100 %. */
 int deploy_init(struct deploy *d, uint64_t id, const char *service, const char *from,
 		const char *to, const struct strategy *s, uint64_t now_ms, struct diag *diag);
+
+/* Say so in the reason: no step will be judged, each waits for the operator. NULL is fine. */
+void deploy_tell_blind(struct deploy *d, const char *blind);
 
 /* After a restart: time spent while the agent was away does not count. */
 void deploy_resume_after_restart(struct deploy *d, uint64_t now_ms);

@@ -57,6 +57,40 @@ static struct deploy rolling(const struct strategy *s)
 	return d;
 }
 
+/* No handshake is seen in UDP, nor where replies do not come back this way. */
+static void without_eyes_every_step_waits_for_the_operator(void **state)
+{
+	struct deploy_facts f = {
+		.healthy = 2, .backends = 2, .blind = "it is dark", .look = { .stable_n = 1000 }
+	};
+	struct strategy s = canary();
+	struct deploy d = started(&s);
+
+	(void)state;
+	assert_int_equal(deploy_step(&d, &f).action, DEPLOY_SET_WEIGHT);
+	assert_non_null(strstr(d.reason, "healthy; no step is judged, since it is dark"));
+	for (uint32_t step = 0; step < s.nsteps; step++) {
+		struct deploy_decision dec;
+
+		assert_int_equal(d.step, step);
+		f.now_ms += s.steps[step].pause_ms;
+		assert_int_equal(deploy_step(&d, &f).action, DEPLOY_HOLD);
+		assert_true(d.paused);
+		assert_non_null(strstr(d.reason, "cannot be judged, since it is dark"));
+		f.now_ms += 100000;
+		assert_int_equal(deploy_step(&d, &f).action, DEPLOY_NOTHING);
+		dec = deploy_promote(&d, false, f.now_ms, NULL);
+		assert_int_equal(dec.action,
+				 step + 1 < s.nsteps ? DEPLOY_SET_WEIGHT : DEPLOY_FINISH);
+	}
+
+	/* Health still counts. */
+	d = started(&s);
+	deploy_step(&d, &f);
+	f.healthy = 0;
+	assert_int_equal(deploy_step(&d, &f).action, DEPLOY_ROLL_BACK);
+}
+
 static void a_healthy_canary_climbs_every_step_and_finishes(void **state)
 {
 	static const struct {
@@ -296,6 +330,7 @@ static void names_of_states_can_be_read_back(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(without_eyes_every_step_waits_for_the_operator),
 		cmocka_unit_test(a_healthy_canary_climbs_every_step_and_finishes),
 		cmocka_unit_test(nothing_moves_before_the_new_version_is_healthy),
 		cmocka_unit_test(failing_connections_roll_back_at_once),
