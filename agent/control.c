@@ -241,18 +241,16 @@ int control_probe_store(struct control *c)
 /* What is in force and could not be stored is stored as soon as it can be. */
 static void try_store(struct control *c)
 {
-	int err = 0;
+	bool was_bad = c->store_problem[0] || c->unsaved;
+	int err = was_bad ? control_probe_store(c) : 0;
 
-	if (!c->store_problem[0] && !c->unsaved)
-		return;
-	if (control_probe_store(c) < 0)
-		return;
-	if (c->unsaved)
+	if (!err && c->unsaved)
 		err = objects_save(c);
-	c->unsaved = err != 0;
+	if (!err)
+		c->unsaved = false;
 	for (size_t i = 0; !err && i < c->nservices; i++)
 		err = rollout_record_pending(c->services[i]);
-	if (!err)
+	if (!err && was_bad)
 		control_store_ok(c);
 }
 

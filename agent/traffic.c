@@ -294,11 +294,12 @@ void traffic_refresh_soon(struct service_rt *s)
 void traffic_restore(struct service_rt *s, const uint16_t *snapshot)
 {
 	bool own[ZD_MAX_BACKEND_IDS] = { false };
-	struct ring_world w = { .alive = own, .now_ms = control_now_ms() };
+	struct ring_world w;
 
 	/* An id of the ring of before may be another service's by now. */
 	for (size_t i = 0; i < s->nbackends; i++)
 		own[s->backends[i]->id] = s->backends[i]->alive;
+	w = (struct ring_world){ .alive = own, .now_ms = control_now_ms() };
 	refresh(s, ring_restore(&s->ring, snapshot, &w));
 }
 

@@ -19,9 +19,10 @@ fresh() { stop_agent; unload_agent; rm -rf "$RUN/state"; mkdir "$RUN/state"; }
 # While another program holds the database nothing can be written, as that cannot be stored.
 lock_store() {
 	exec {STORE_LOCK}> >(sqlite3 "$RUN/state/state.db")
-	echo 'BEGIN IMMEDIATE;' >&$STORE_LOCK
-	sleep 0.2
+	printf '%s\n' '.timeout 3000' 'BEGIN IMMEDIATE;' >&"$STORE_LOCK"
+	wait_for 4 store_is_locked
 }
+store_is_locked() { ! sqlite3 "$RUN/state/state.db" 'BEGIN IMMEDIATE; ROLLBACK'; }
 unlock_store() { exec {STORE_LOCK}>&-; sleep 0.2; }
 
 rollback_not_stored() {
@@ -123,8 +124,6 @@ stale_override() {
 }
 
 state_lost() {
-	local report
-
 	fresh
 	plain
 	must_start "the agent starts"
