@@ -169,3 +169,64 @@ size_t frame_build(const struct frame *f, uint8_t *buf)
 	end = frame_is_v6(f) ? put_v6(f, buf + ETH_LEN) : put_v4(f, buf + ETH_LEN);
 	return (size_t)(end - buf) + f->padding;
 }
+
+static size_t put_outer_v4(const struct frame_outer *o, uint8_t tos, uint8_t proto, size_t len,
+			   uint8_t *ip)
+{
+	uint8_t addr[16];
+
+	ip[0] = 0x45;
+	ip[1] = tos;
+	put16(ip + 2, 20 + len);
+	put16(ip + 4, 0);
+	put16(ip + 6, 0x4000); /* don't fragment */
+	ip[8] = 64;
+	ip[9] = proto;
+	frame_addr(o->src, addr);
+	memcpy(ip + 12, addr + 12, 4);
+	frame_addr(o->dst, addr);
+	memcpy(ip + 16, addr + 12, 4);
+	put16(ip + 10, 0);
+	put16(ip + 10, fold(sum(ip, 20)));
+	return 20;
+}
+
+static size_t put_outer_v6(const struct frame_outer *o, uint8_t tos, uint8_t proto, size_t len,
+			   uint8_t *ip)
+{
+	put32(ip, 6u << 28 | (uint32_t)tos << 20 | o->label);
+	put16(ip + 4, len);
+	ip[6] = proto;
+	ip[7] = 64;
+	frame_addr(o->src, ip + 8);
+	frame_addr(o->dst, ip + 24);
+	return 40;
+}
+
+static void put_gue(const struct frame_outer *o, uint8_t inner, size_t len, uint8_t *udp)
+{
+	put16(udp, o->sport);
+	put16(udp + 2, o->dport);
+	put16(udp + 4, len);
+	put16(udp + 6, 0);
+	udp[8] = 0;
+	udp[9] = inner;
+	put16(udp + 10, 0);
+}
+
+size_t frame_encap(const struct frame *inner, const struct frame_outer *o, uint8_t *buf)
+{
+	uint8_t packet[FRAME_MAX], proto = frame_is_v6(inner) ? 41 : 4;
+	bool v6 = strchr(o->dst, ':') != NULL;
+	size_t len = frame_build(inner, packet) - ETH_LEN;
+	size_t shim = o->gue ? 12 : 0, carried = len - inner->padding + shim, at = ETH_LEN;
+
+	memcpy(buf, packet, ETH_LEN - 2);
+	put16(buf + 12, v6 ? 0x86dd : 0x0800);
+	at += (v6 ? put_outer_v6 : put_outer_v4)(o, inner->tos, o->gue ? IPPROTO_UDP : proto,
+						 carried, buf + at);
+	if (o->gue)
+		put_gue(o, proto, carried, buf + at);
+	memcpy(buf + at + shim, packet + ETH_LEN, len);
+	return at + shim + len;
+}

@@ -43,6 +43,17 @@ struct frame {
 /* The length; buf holds FRAME_MAX. */
 size_t frame_build(const struct frame *f, uint8_t *buf);
 
+/* A packet inside another one. What varies with the flow is the caller's to give. */
+struct frame_outer {
+	const char *src, *dst; /* the outer family follows from them */
+	bool gue;
+	uint16_t sport, dport; /* gue */
+	uint32_t label;        /* IPv6 */
+};
+
+/* As frame_build, for `inner` in a tunnel with its own MAC addresses outside. */
+size_t frame_encap(const struct frame *inner, const struct frame_outer *o, uint8_t *buf);
+
 /* An address, v4-mapped. Aborts on what is none. */
 void frame_addr(const char *text, uint8_t ret[16]);
 bool frame_is_v6(const struct frame *f);

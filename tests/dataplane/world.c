@@ -186,6 +186,15 @@ void world_backend(struct world *w, unsigned id, bool v6, unsigned flags)
 	bpf_map_update_elem(bpf_map__fd(w->skel->maps.reverse), &e, &r, BPF_ANY);
 }
 
+void world_mode(struct world *w, unsigned id, enum zd_mode mode)
+{
+	struct zd_backend b = w->backends[id];
+
+	b.mode = (uint8_t)mode;
+	frame_addr(b.flags & ZD_BACKEND_V6 ? WORLD_SOURCE6 : WORLD_SOURCE4, b.source);
+	w->backends[id] = b;
+}
+
 void world_slots(struct world *w, uint64_t word)
 {
 	for (uint32_t i = 0; i <= w->services[0].ring_mask; i++)
@@ -272,7 +281,7 @@ static enum world_verdict xdp_verdict(uint32_t action)
 }
 
 static enum world_verdict run_tc(struct world *w, unsigned ifindex, const struct world_frame *in,
-				 struct world_frame *out)
+				 struct world_frame *out, unsigned segment)
 {
 	struct __sk_buff skb = { .ifindex = ifindex, .ingress_ifindex = ifindex };
 	struct bpf_test_run_opts o = {
@@ -286,6 +295,10 @@ static enum world_verdict run_tc(struct world *w, unsigned ifindex, const struct
 		.repeat = 1,
 	};
 
+	if (segment) {
+		skb.gso_size = segment;
+		skb.gso_segs = ((uint32_t)in->len + segment - 1) / segment;
+	}
 	if (bpf_prog_test_run_opts(bpf_program__fd(w->skel->progs.zd_tc), &o))
 		return WORLD_ERROR;
 	out->len = o.data_size_out;
@@ -316,7 +329,16 @@ static enum world_verdict run_xdp(struct world *w, unsigned ifindex, const struc
 enum world_verdict world_run(struct world *w, enum world_hook hook, unsigned ifindex,
 			     const struct world_frame *in, struct world_frame *out)
 {
-	return hook == WORLD_XDP ? run_xdp(w, ifindex, in, out) : run_tc(w, ifindex, in, out);
+	return hook == WORLD_XDP ? run_xdp(w, ifindex, in, out) : run_tc(w, ifindex, in, out, 0);
+}
+
+enum world_verdict world_send_merged(struct world *w, unsigned ifindex, const struct frame *f,
+				     unsigned segment)
+{
+	struct world_frame in, out;
+
+	in.len = frame_build(f, in.bytes);
+	return run_tc(w, ifindex, &in, &out, segment);
 }
 
 enum world_verdict world_send(struct world *w, enum world_hook hook, unsigned ifindex,

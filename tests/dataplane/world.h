@@ -70,6 +70,10 @@ int world_shell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void world_reset(struct world *w);
 /* Backend `id` serves one family at a time. */
 void world_backend(struct world *w, unsigned id, bool v6, unsigned flags);
+/* Another mode for a backend that is there; the family is its address's. */
+void world_mode(struct world *w, unsigned id, enum zd_mode mode);
+#define WORLD_SOURCE4 "10.9.2.1" /* outer sources */
+#define WORLD_SOURCE6 "2001:db8:2::1"
 const char *world_backend_addr(unsigned id, bool v6);
 void world_slots(struct world *w, uint64_t word);
 
@@ -78,6 +82,9 @@ enum world_verdict world_run(struct world *w, enum world_hook hook, unsigned ifi
 			     const struct world_frame *in, struct world_frame *out);
 enum world_verdict world_send(struct world *w, enum world_hook hook, unsigned ifindex,
 			      const struct frame *f, struct world_frame *out);
+/* TC: one frame that GRO made of segments with so many bytes of payload. */
+enum world_verdict world_send_merged(struct world *w, unsigned ifindex, const struct frame *f,
+				     unsigned segment);
 uint64_t world_event(struct world *w, enum zd_event e); /* since the last reset */
 uint64_t world_stat(struct world *w, unsigned backend, enum zd_backend_counter c);
 
