@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 #include <arpa/inet.h>
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>
@@ -33,6 +32,19 @@ struct na_packet {
 };
 _Static_assert(sizeof(struct na_packet) == 72, "RFC 4861 with one link-layer address option");
 
+/*
+ * One for the life of the process: closing a packet socket waits for every CPU to have let go of it,
+ * some 10 ms, and a start or reload announces hundreds of addresses. Protocol 0: it receives nothing.
+ */
+static int packet_socket(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
 static int send_packet(unsigned ifindex, uint16_t ethertype, const uint8_t dmac[6],
 		       const void *data, size_t len)
 {
@@ -40,17 +52,12 @@ static int send_packet(unsigned ifindex, uint16_t ethertype, const uint8_t dmac[
 				  .sll_protocol = htons(ethertype),
 				  .sll_ifindex = (int)ifindex,
 				  .sll_halen = ETH_ALEN };
-	int fd, err = 0;
+	int fd = packet_socket();
 
-	memcpy(to.sll_addr, dmac, ETH_ALEN);
-	/* Protocol 0: this socket receives nothing. */
-	fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return -errno;
-	if (sendto(fd, data, len, 0, (struct sockaddr *)&to, sizeof(to)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
+		return fd;
+	memcpy(to.sll_addr, dmac, ETH_ALEN);
+	return sendto(fd, data, len, 0, (struct sockaddr *)&to, sizeof(to)) < 0 ? -errno : 0;
 }
 
 /* RFC 5227, 3: an announcement is a request; some listen only to replies, so they get one too. */
