@@ -2,12 +2,12 @@
 /*
  * What the parts of control know of each other:
  *
- *   control.c  start, stop, timers, events     objects.c  model and store -> run-time objects
- *   reload.c   a new configuration             restore.c  what outlives the agent
- *   links.c    interfaces, VIPs, next hops     checks.c   health checks
- *   traffic.c  selection -> ring -> maps       sweep.c    pins, settling, drains
- *   publish.c  services and backends -> maps
- *   versions.c weights, versions at run time       rollout.c  deployments
+ *   control.c      start, stop, timers, events    objects.c   run-time objects
+ *   reload.c       a new configuration            restore.c   what outlives the agent
+ *   links.c        interfaces, VIPs, next hops    checks.c    health checks
+ *   traffic.c      selection -> ring              publish.c   services and backends -> maps
+ *   sweep.c        pins, settling, drains         versions.c  weights, versions, backends
+ *   rollout.c      deployments as they run        deployments.c  what operators do with them
  */
 #ifndef ZDDLB_CONTROL_INTERNAL_H
 #define ZDDLB_CONTROL_INTERNAL_H
@@ -108,6 +108,21 @@ int versions_put_all(struct service_rt *s); /* weights in force -> store */
 /* rollout.c */
 int rollout_build(struct control *c, struct diag *d); /* at start: running deployments */
 void rollout_tick(struct control *c, uint64_t now_ms);
+int rollout_save(struct service_rt *s, const struct deploy_rt *rt, const struct deploy *d,
+		 bool with_snapshot);
+/* What counters say now is where the comparison of the two versions starts. */
+void rollout_take_base(const struct service_rt *s, struct deploy_rt *rt);
+void rollout_tick_service(struct service_rt *s, uint64_t now_ms);
+/* Do what was decided at decided_ns: commit, then move; a rollback the other way round. */
+int rollout_carry_out(struct service_rt *s, const struct deploy *decided,
+		      const struct deploy_decision *dec, uint64_t decided_ns, struct diag *d);
+int rollout_advance(struct service_rt *s, const struct deploy *decided, uint32_t weight_bp,
+		    struct diag *d);
+/* Why no verdict is possible on this service's connections, or NULL. */
+const char *rollout_blind_reason(const struct service_rt *s);
+/* The two versions share what they had together, whatever third versions have. */
+void rollout_weigh_pair(struct version_rt *from, struct version_rt *to, uint32_t to_bp);
+uint32_t rollout_microseconds(uint64_t ns); /* rounded up: 0 means that none was measured */
 void rollout_free(struct deploy_rt *d);
 /* Store the last rollback, if that has not been possible yet. */
 int rollout_record_pending(struct service_rt *s);

@@ -38,8 +38,8 @@ struct version_rt *rollout_canary(const struct service_rt *s)
 	return NULL;
 }
 
-static int save(struct service_rt *s, const struct deploy_rt *rt, const struct deploy *d,
-		bool with_snapshot)
+int rollout_save(struct service_rt *s, const struct deploy_rt *rt, const struct deploy *d,
+		 bool with_snapshot)
 {
 	struct stored_deploy v = {
 		.deploy = *d,
@@ -54,7 +54,7 @@ static int save(struct service_rt *s, const struct deploy_rt *rt, const struct d
 }
 
 /* The two versions share what they had together, whatever third versions have. */
-static void weigh_pair(struct version_rt *from, struct version_rt *to, uint32_t to_bp)
+void rollout_weigh_pair(struct version_rt *from, struct version_rt *to, uint32_t to_bp)
 {
 	uint32_t pool = from->weight_bp + to->weight_bp;
 
@@ -118,7 +118,7 @@ static void end_deployment(struct service_rt *s)
 }
 
 /* Rounded up: 0 means that none was measured. */
-static uint32_t microseconds(uint64_t ns)
+uint32_t rollout_microseconds(uint64_t ns)
 {
 	return (uint32_t)((ns + 999) / 1000);
 }
@@ -150,14 +150,14 @@ static uint32_t take_back(struct service_rt *s, struct deploy_rt *rt, struct pai
 	maps_set_hold(s->control->maps, s->index, true);
 	held_ns = control_now_ns();
 	covered = hold_covers(s, rt->deploy.to);
-	weigh_pair(p->from, p->to, 0);
+	rollout_weigh_pair(p->from, p->to, 0);
 	if (rt->snapshot)
 		traffic_restore(s, rt->snapshot);
 	else
 		traffic_refresh(s);
 	done_ns = control_now_ns();
 	end_lease(s);
-	return microseconds((covered ? held_ns : done_ns) - decided_ns);
+	return rollout_microseconds((covered ? held_ns : done_ns) - decided_ns);
 }
 
 /* The hold stays until then: a crash in between must not bring the bad version back. */
@@ -167,7 +167,7 @@ static int record_rollback(struct service_rt *s, struct deploy_rt *rt)
 	int err = store_begin(c->store);
 
 	if (!err)
-		err = save(s, rt, &rt->deploy, false);
+		err = rollout_save(s, rt, &rt->deploy, false);
 	if (!err)
 		err = versions_put_all(s);
 	if (!err)
@@ -200,8 +200,8 @@ static void roll_back(struct service_rt *s, const struct deploy *decided, uint64
 }
 
 /* Commit, then move: for everything that is not a rollback. */
-static int advance(struct service_rt *s, const struct deploy *decided, uint32_t weight_bp,
-		   struct diag *d)
+int rollout_advance(struct service_rt *s, const struct deploy *decided, uint32_t weight_bp,
+		    struct diag *d)
 {
 	struct control *c = s->control;
 	struct deploy_rt *rt = s->deploy;
@@ -209,13 +209,13 @@ static int advance(struct service_rt *s, const struct deploy *decided, uint32_t 
 	bool over = deploy_is_over(decided->status);
 	int err;
 
-	weigh_pair(p.from, p.to, weight_bp);
+	rollout_weigh_pair(p.from, p.to, weight_bp);
 	if (over)
 		p.to->status = VERSION_PRODUCTION;
 	rt->ended_unix_ms = over ? control_unix_ms() : 0;
 	err = store_begin(c->store);
 	if (!err)
-		err = save(s, rt, decided, false);
+		err = rollout_save(s, rt, decided, false);
 	if (!err)
 		err = versions_put_all(s);
 	if (!err)
@@ -240,8 +240,8 @@ static int advance(struct service_rt *s, const struct deploy *decided, uint32_t 
 	return 0;
 }
 
-static int carry_out(struct service_rt *s, const struct deploy *decided,
-		     const struct deploy_decision *dec, uint64_t decided_ns, struct diag *d)
+int rollout_carry_out(struct service_rt *s, const struct deploy *decided,
+		      const struct deploy_decision *dec, uint64_t decided_ns, struct diag *d)
 {
 	switch (dec->action) {
 	case DEPLOY_NOTHING:
@@ -249,7 +249,7 @@ static int carry_out(struct service_rt *s, const struct deploy *decided,
 	case DEPLOY_SET_WEIGHT:
 	case DEPLOY_FINISH:
 	case DEPLOY_HOLD:
-		return advance(s, decided, dec->weight_bp, d);
+		return rollout_advance(s, decided, dec->weight_bp, d);
 	case DEPLOY_ROLL_BACK:
 		roll_back(s, decided, decided_ns);
 		return 0;
@@ -270,6 +270,12 @@ static void sum_version(const struct service_rt *s, const char *version, uint64_
 	}
 }
 
+void rollout_take_base(const struct service_rt *s, struct deploy_rt *rt)
+{
+	sum_version(s, rt->deploy.to, rt->canary_base);
+	sum_version(s, rt->deploy.from, rt->stable_base);
+}
+
 static uint64_t since(const uint64_t now[ZD_BC_MAX], const uint64_t base[ZD_BC_MAX],
 		      enum zd_backend_counter k)
 {
@@ -287,7 +293,7 @@ static void outcomes(const uint64_t now[ZD_BC_MAX], const uint64_t base[ZD_BC_MA
 }
 
 /* Handshakes are seen where SYN and SYN-ACK come this way. */
-static const char *blind_reason(const struct service_rt *s)
+const char *rollout_blind_reason(const struct service_rt *s)
 {
 	if (!service_has_protocol(s->cfg, IPPROTO_TCP))
 		return "UDP has no handshakes to see fail";
@@ -301,7 +307,7 @@ static void gather(struct service_rt *s, struct deploy_facts *f, uint64_t canary
 {
 	const struct deploy_rt *rt = s->deploy;
 
-	f->blind = blind_reason(s);
+	f->blind = rollout_blind_reason(s);
 	traffic_read_counters(s);
 	sum_version(s, rt->deploy.to, canary);
 	sum_version(s, rt->deploy.from, stable);
@@ -325,11 +331,11 @@ static void save_progress(struct service_rt *s, uint64_t now_ms)
 	if (now_ms - rt->saved_ms < SAVE_EVERY_MS || s->control->store_problem[0])
 		return;
 	rt->saved_ms = now_ms;
-	if (save(s, rt, &rt->deploy, false) < 0)
+	if (rollout_save(s, rt, &rt->deploy, false) < 0)
 		control_store_failed(s->control, -EIO, "a deployment's progress", NULL);
 }
 
-static void tick_service(struct service_rt *s, uint64_t now_ms)
+void rollout_tick_service(struct service_rt *s, uint64_t now_ms)
 {
 	uint64_t canary[ZD_BC_MAX], stable[ZD_BC_MAX];
 	struct deploy_facts f = { .now_ms = now_ms };
@@ -345,7 +351,7 @@ static void tick_service(struct service_rt *s, uint64_t now_ms)
 	if (dec.action != DEPLOY_NOTHING && dec.action != DEPLOY_ROLL_BACK &&
 	    s->control->store_problem[0])
 		return;
-	if (carry_out(s, &next, &dec, decided_ns, NULL) < 0 || s->deploy != rt)
+	if (rollout_carry_out(s, &next, &dec, decided_ns, NULL) < 0 || s->deploy != rt)
 		return;
 	rt->deploy = next;
 	memcpy(rt->canary_base, canary, sizeof(canary));
@@ -358,7 +364,7 @@ void rollout_tick(struct control *c, uint64_t now_ms)
 {
 	for (size_t i = 0; i < c->nservices; i++) {
 		if (c->services[i]->deploy)
-			tick_service(c->services[i], now_ms);
+			rollout_tick_service(c->services[i], now_ms);
 	}
 }
 
@@ -410,8 +416,7 @@ static void resume(struct service_rt *s, const struct zd_service *v)
 	uint64_t now_ms = control_now_ms();
 
 	deploy_resume_after_restart(&rt->deploy, now_ms);
-	sum_version(s, rt->deploy.to, rt->canary_base);
-	sum_version(s, rt->deploy.from, rt->stable_base);
+	rollout_take_base(s, rt);
 	if (v->flags & ZD_SERVICE_HOLD) {
 		deploy_abort(&next, "the agent was stopped in the middle of this rollback", NULL);
 		roll_back(s, &next, control_now_ns());
@@ -447,300 +452,5 @@ int rollout_build(struct control *c, struct diag *d)
 			maps_set_hold(c->maps, s->index, false);
 		traffic_refresh(s);
 	}
-	return 0;
-}
-
-/* ---- verbs ---- */
-
-static struct service_rt *service_of(struct control *c, uint64_t id)
-{
-	for (size_t i = 0; i < c->nservices; i++) {
-		if (c->services[i]->deploy && c->services[i]->deploy->deploy.id == id)
-			return c->services[i];
-	}
-	return NULL;
-}
-
-static int not_running(uint64_t id, struct diag *d)
-{
-	return diag_set(d, ENOENT, "not_running", "",
-			"Deployment %llu is not running: `zddlb deploy list` shows those that are.",
-			(unsigned long long)id);
-}
-
-static const char *heaviest(const struct service_rt *s)
-{
-	size_t h = 0;
-
-	for (size_t i = 1; i < s->nversions; i++) {
-		if (s->versions[i].weight_bp > s->versions[h].weight_bp)
-			h = i;
-	}
-	return s->versions[h].name;
-}
-
-static int check_start(struct service_rt *s, const char *from, const char *to, struct diag *d)
-{
-	const struct version_rt *vf = control_version(s, from), *vt = control_version(s, to);
-
-	if (s->deploy)
-		return diag_set(
-			d, EBUSY, "deployment_running", "",
-			"Deployment %llu of service %s is still running: promote or abort it "
-			"first.",
-			(unsigned long long)s->deploy->deploy.id, s->cfg->name);
-	if (!vt)
-		return diag_set(d, ENOENT, "not_found", "/toVersion",
-				"Service %s has no version \"%s\": register it first.",
-				s->cfg->name, to);
-	if (!vf)
-		return diag_set(d, ENOENT, "not_found", "/fromVersion",
-				"Service %s has no version \"%s\".", s->cfg->name, from);
-	if (vf != vt && vt->weight_bp)
-		return diag_set(d, EINVAL, "has_weight", "/toVersion",
-				"Version %s takes %u.%02u %% already. Set its weight to 0, so that "
-				"the ring of before is one without it.",
-				to, vt->weight_bp / 100, vt->weight_bp % 100);
-	if (vf != vt && !vf->weight_bp)
-		return diag_set(
-			d, EINVAL, "no_weight", "/fromVersion",
-			"Version %s takes no connections, so nothing can move away from it. "
-			"Name the version in production.",
-			from);
-	return 0;
-}
-
-int control_deploy_plan(struct control *c, const char *service, const char *from, const char *to,
-			const struct strategy *st, struct deploy *ret, struct diag *d)
-{
-	struct service_rt *s = control_service(c, service);
-	int err;
-
-	if (!s)
-		return diag_set(d, ENOENT, "not_found", "/serviceName",
-				"There is no service \"%s\".", service);
-	if (!from)
-		from = heaviest(s);
-	err = check_start(s, from, to, d);
-	if (!err)
-		err = deploy_init(ret, 0, service, from, to, st, control_now_ms(), d);
-	if (!err)
-		deploy_tell_blind(ret, blind_reason(s));
-	return err;
-}
-
-static struct deploy_rt *new_deploy(const struct service_rt *s, const struct deploy *plan)
-{
-	struct deploy_rt *rt = calloc(1, sizeof(*rt));
-
-	if (!rt)
-		return NULL;
-	rt->snapshot = calloc(s->ring.nslots, sizeof(*rt->snapshot));
-	if (!rt->snapshot) {
-		free(rt);
-		return NULL;
-	}
-	rt->deploy = *plan;
-	rt->started_unix_ms = control_unix_ms();
-	ring_snapshot(&s->ring, rt->snapshot);
-	sum_version(s, plan->to, rt->canary_base);
-	sum_version(s, plan->from, rt->stable_base);
-	return rt;
-}
-
-int control_deploy_start(struct control *c, const char *service, const char *from, const char *to,
-			 const struct strategy *st, uint64_t *ret_id, struct diag *d)
-{
-	struct service_rt *s;
-	struct deploy_rt *rt;
-	struct deploy plan;
-	int err = control_deploy_plan(c, service, from, to, st, &plan, d);
-
-	if (err)
-		return err;
-	s = control_service(c, service);
-	plan.id = store_next_deploy_id(c->store);
-	traffic_read_counters(s);
-	rt = new_deploy(s, &plan);
-	if (!rt)
-		return -ENOMEM;
-	/* Under the hold of the one before, its canary would get nothing. */
-	err = plan.id ? rollout_record_pending(s) : -EIO;
-	if (!err)
-		err = save(s, rt, &rt->deploy, true);
-	if (err) {
-		rollout_free(rt);
-		return control_store_failed(c, err, "the deployment", d);
-	}
-	s->deploy = rt;
-	control_changed(c);
-	*ret_id = plan.id;
-	control_event(c, "deploy", service, to, "deployment %llu started: %s -> %s by strategy %s",
-		      (unsigned long long)plan.id, plan.from, to, st->name);
-	/* A version that is healthy already takes its first step now, not at the next tick. */
-	tick_service(s, control_now_ms());
-	return 0;
-}
-
-static int note_decision(struct service_rt *s, const struct deploy *next, struct diag *d)
-{
-	struct control *c = s->control;
-	int err = save(s, s->deploy, next, false);
-
-	if (err)
-		return control_store_failed(c, err, "the deployment", d);
-	s->deploy->deploy = *next;
-	control_changed(c);
-	control_event(c, "deploy", s->cfg->name, next->to, "deployment %llu: %s",
-		      (unsigned long long)next->id, next->reason);
-	return 0;
-}
-
-int control_deploy_verb(struct control *c, uint64_t id, enum deploy_verb verb, const char *reason,
-			uint32_t *ret_us, struct diag *d)
-{
-	uint64_t asked_ns = control_now_ns(), now_ms = control_now_ms();
-	struct service_rt *s = service_of(c, id);
-	struct deploy_decision dec;
-	struct deploy next;
-	int err;
-
-	if (!s)
-		return not_running(id, d);
-	next = s->deploy->deploy;
-	switch (verb) {
-	case DEPLOY_VERB_PAUSE:
-		err = deploy_pause(&next, reason ? reason : "paused by hand", d);
-		return err ? err : note_decision(s, &next, d);
-	case DEPLOY_VERB_RESUME:
-		err = deploy_resume(&next, now_ms, d);
-		return err ? err : note_decision(s, &next, d);
-	case DEPLOY_VERB_PROMOTE:
-	case DEPLOY_VERB_PROMOTE_FULL:
-		dec = deploy_promote(&next, verb == DEPLOY_VERB_PROMOTE_FULL, now_ms, d);
-		break;
-	case DEPLOY_VERB_ABORT:
-	default:
-		dec = deploy_abort(&next, reason ? reason : "rolled back by hand", d);
-		break;
-	}
-	if (dec.action == DEPLOY_NOTHING)
-		return -EINVAL;
-	err = carry_out(s, &next, &dec, asked_ns, d);
-	if (!err && ret_us && s->previous && s->previous->deploy.id == id)
-		*ret_us = s->previous->rollback_us;
-	return err;
-}
-
-int control_deploy_weight(struct control *c, uint64_t id, uint32_t weight_bp, struct diag *d)
-{
-	struct service_rt *s = service_of(c, id);
-	struct deploy next;
-	int err;
-
-	if (!s)
-		return not_running(id, d);
-	next = s->deploy->deploy;
-	err = deploy_set_weight(&next, weight_bp, control_now_ms(), d);
-	return err ? err : advance(s, &next, weight_bp, d);
-}
-
-/* ---- undo ---- */
-
-struct finished {
-	uint64_t id;
-	struct stored_deploy found;
-	bool is_found;
-};
-
-static int find_finished(void *arg, const struct stored_deploy *v)
-{
-	struct finished *f = arg;
-
-	if (v->deploy.id == f->id) {
-		f->found = *v;
-		f->is_found = true;
-	}
-	return 0;
-}
-
-static int check_undo(const struct service_rt *s, const struct deploy *d, struct diag *diag)
-{
-	if (s->deploy)
-		return diag_set(diag, EBUSY, "deployment_running", "",
-				"Deployment %llu of service %s is running: abort that one first.",
-				(unsigned long long)s->deploy->deploy.id, s->cfg->name);
-	if (d->status != DEPLOY_COMPLETED)
-		return diag_set(diag, EINVAL, "nothing_to_undo", "",
-				"Deployment %llu is %s: there is nothing to undo.",
-				(unsigned long long)d->id, deploy_status_name(d->status));
-	return 0;
-}
-
-static int undo(struct service_rt *s, const struct deploy *d, const char *to_version,
-		uint64_t asked_ns, uint32_t *ret_us, struct diag *diag)
-{
-	struct version_rt *bad = control_version(s, d->to);
-	struct version_rt *good = control_version(s, to_version ? to_version : d->from);
-	bool of_before = s->previous && s->previous->deploy.id == d->id && !to_version;
-	int err;
-
-	if (!good || !bad || good == bad)
-		return diag_set(diag, ENOENT, "not_found", "",
-				"Service %s has no other version \"%s\" to go back to.",
-				s->cfg->name, to_version ? to_version : d->from);
-	if (!bad->weight_bp)
-		return diag_set(diag, EINVAL, "nothing_to_undo", "",
-				"Version %s takes no connections any more: there is nothing to "
-				"undo.",
-				bad->name);
-	weigh_pair(good, bad, 0);
-	if (of_before && s->previous->snapshot)
-		traffic_restore(s, s->previous->snapshot);
-	else
-		traffic_refresh(s);
-	*ret_us = microseconds(control_now_ns() - asked_ns);
-	err = store_begin(s->control->store);
-	if (!err)
-		err = versions_put_all(s);
-	if (!err)
-		err = store_commit(s->control->store);
-	if (err)
-		control_unsaved(s->control, err, "the undo (it is in force)");
-	return 0;
-}
-
-int control_rollback(struct control *c, uint64_t id, const char *to_version, const char *reason,
-		     uint32_t *ret_us, struct diag *d)
-{
-	uint64_t asked_ns = control_now_ns();
-	struct finished f = { .id = id };
-	struct service_rt *s;
-	uint32_t us = 0;
-	int err;
-
-	if (service_of(c, id))
-		return control_deploy_verb(c, id, DEPLOY_VERB_ABORT, reason, ret_us, d);
-	store_each_deploy(c->store, NULL, find_finished, &f);
-	s = f.is_found ? control_service(c, f.found.deploy.service) : NULL;
-	if (!s)
-		return diag_set(d, ENOENT, "not_found", "", "There is no deployment %llu.",
-				(unsigned long long)id);
-	err = check_undo(s, &f.found.deploy, d);
-	if (!err)
-		err = undo(s, &f.found.deploy, to_version, asked_ns, &us, d);
-	if (err)
-		return err;
-	if (ret_us)
-		*ret_us = us;
-	f.found.deploy.status = DEPLOY_ROLLED_BACK;
-	f.found.deploy.weight_bp = 0;
-	f.found.rollback_us = us;
-	f.found.snapshot = NULL;
-	snprintf(f.found.deploy.reason, sizeof(f.found.deploy.reason), "undone: %s",
-		 reason ? reason : "by hand");
-	store_put_deploy(c->store, &f.found);
-	control_event(c, "deploy", s->cfg->name, f.found.deploy.to,
-		      "deployment %llu undone in %u us", (unsigned long long)id, us);
 	return 0;
 }

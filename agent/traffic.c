@@ -146,14 +146,18 @@ static void select_all(struct service_rt *s)
 	}
 }
 
+/* A canary is no help here: it has to prove itself beside a stable version, not in its place. */
 bool traffic_is_last(const struct backend_rt *b)
 {
 	const struct service_rt *s = b->service;
+	const struct version_rt *canary = rollout_canary(s);
 
-	if (!b->effective)
+	if (!b->effective || (canary && !strcmp(b->version, canary->name)))
 		return false;
 	for (size_t i = 0; i < s->nbackends; i++) {
-		if (s->backends[i] != b && s->backends[i]->effective)
+		const struct backend_rt *o = s->backends[i];
+
+		if (o != b && o->effective && !(canary && !strcmp(o->version, canary->name)))
 			return false;
 	}
 	return true;
