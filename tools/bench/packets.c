@@ -9,6 +9,7 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
+#include <linux/udp.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
@@ -38,27 +39,37 @@ static const struct bench_case {
 	uint32_t flows;
 	bool v6, pinned, syn;
 	enum direction direction;
+	enum zd_mode mode;
+	bool udp;
 } cases[] = {
-	{ "xdp.tcp4.steady.1", 1, false, false, false, REQUEST },
-	{ "xdp.tcp4.steady.100k", 100000, false, false, false, REQUEST },
-	{ "xdp.tcp4.steady.1M", 1000000, false, false, false, REQUEST },
-	{ "xdp.tcp4.steady.4M", 4000000, false, false, false, REQUEST },
-	{ "xdp.tcp6.steady.1", 1, true, false, false, REQUEST },
-	{ "xdp.tcp6.steady.1M", 1000000, true, false, false, REQUEST },
-	{ "xdp.tcp4.syn.1M", 1000000, false, false, true, REQUEST },
-	{ "xdp.tcp4.pinned.1", 1, false, true, false, REQUEST },
-	{ "xdp.tcp4.pinned.100k", 100000, false, true, false, REQUEST },
-	{ "xdp.tcp4.pinned.1M", 1000000, false, true, false, REQUEST },
-	{ "xdp.tcp4.pinned.4M", 4000000, false, true, false, REQUEST },
-	{ "xdp.tcp4.pinned.syn.1M", 1000000, false, true, true, REQUEST },
-	{ "xdp.tcp4.reply.1", 1, false, false, false, REPLY },
-	{ "xdp.tcp4.reply.1M", 1000000, false, false, false, REPLY },
+	{ .name = "xdp.tcp4.steady.1", .flows = 1 },
+	{ .name = "xdp.tcp4.steady.100k", .flows = 100000 },
+	{ .name = "xdp.tcp4.steady.1M", .flows = 1000000 },
+	{ .name = "xdp.tcp4.steady.4M", .flows = 4000000 },
+	{ .name = "xdp.tcp6.steady.1", .flows = 1, .v6 = true },
+	{ .name = "xdp.tcp6.steady.1M", .flows = 1000000, .v6 = true },
+	{ .name = "xdp.tcp4.syn.1M", .flows = 1000000, .syn = true },
+	{ .name = "xdp.tcp4.pinned.1", .flows = 1, .pinned = true },
+	{ .name = "xdp.tcp4.pinned.100k", .flows = 100000, .pinned = true },
+	{ .name = "xdp.tcp4.pinned.1M", .flows = 1000000, .pinned = true },
+	{ .name = "xdp.tcp4.pinned.4M", .flows = 4000000, .pinned = true },
+	{ .name = "xdp.tcp4.pinned.syn.1M", .flows = 1000000, .pinned = true, .syn = true },
+	{ .name = "xdp.tcp4.reply.1", .flows = 1, .direction = REPLY },
+	{ .name = "xdp.tcp4.reply.1M", .flows = 1000000, .direction = REPLY },
+	{ .name = "xdp.tcp4.dsr.1M", .flows = 1000000, .mode = ZD_MODE_DSR },
+	{ .name = "xdp.tcp4.ipip.1", .flows = 1, .mode = ZD_MODE_IPIP },
+	{ .name = "xdp.tcp4.ipip.1M", .flows = 1000000, .mode = ZD_MODE_IPIP },
+	{ .name = "xdp.tcp4.gue.1M", .flows = 1000000, .mode = ZD_MODE_GUE },
+	{ .name = "xdp.udp4.steady.1M", .flows = 1000000, .udp = true },
+	{ .name = "xdp.udp4.tracked.1", .flows = 1, .pinned = true, .udp = true },
+	{ .name = "xdp.udp4.tracked.100k", .flows = 100000, .pinned = true, .udp = true },
+	{ .name = "xdp.udp4.tracked.1M", .flows = 1000000, .pinned = true, .udp = true },
 };
 #define NCASES (sizeof(cases) / sizeof(cases[0]))
 
 struct driver_value {
 	uint64_t run, runs, start_ns, end_ns;
-	uint32_t flows, header_len, addr_off, port_off;
+	uint32_t flows, frame_len, addr_off, port_off;
 	uint8_t header[80];
 };
 
@@ -84,7 +95,7 @@ static void v6_addr(uint8_t out[16], const char *text)
 }
 
 /* 198.51.100.10:80 and [2001:db8::10]:80 -> backends 192.0.2.1.. and 2001:db8:1::1.., port 8080 */
-static int fill_backends(struct rig *r)
+static int fill_backends(const struct rig *r, enum zd_mode mode)
 {
 	for (uint32_t i = 1; i <= 2 * BACKENDS; i++) {
 		bool v6 = i > BACKENDS;
@@ -95,6 +106,8 @@ static int fill_backends(struct rig *r)
 			.ifindex = r->ifindex,
 			.dmac = { 2, 0, 0, 0, 0, 2 },
 			.smac = { 2, 0, 0, 0, 0, 1 },
+			.mode = (uint8_t)mode,
+			.mtu = 1500,
 		};
 		struct zd_reverse rev = { .port = htons(80),
 					  .backend = (uint16_t)i,
@@ -109,6 +122,7 @@ static int fill_backends(struct rig *r)
 		} else {
 			mapped4(b.addr, 0xc0000200u + i);
 			mapped4(rev.vip, 0xc633640au);
+			mapped4(b.source, 0xc00002feu);
 		}
 		memcpy(ep.addr, b.addr, 16);
 		if (bpf_map_update_elem(bpf_map__fd(r->zd->maps.backends), &i, &b, 0) ||
@@ -118,13 +132,15 @@ static int fill_backends(struct rig *r)
 	return 0;
 }
 
-static int fill_services(struct rig *r)
+static int fill_services(const struct rig *r, const struct bench_case *c)
 {
 	for (uint32_t i = 0; i < 2; i++) {
 		struct zd_service s = { .ring_offset = i * NSLOTS, .ring_mask = NSLOTS - 1 };
-		struct zd_endpoint ep = { .port = htons(80), .proto = IPPROTO_TCP };
+		struct zd_endpoint ep = { .port = htons(80) };
 		struct zd_vip v = { .service = i };
 
+		s.flags = c->udp && c->pinned ? ZD_SERVICE_TRACK_FULL : 0;
+		ep.proto = c->udp ? IPPROTO_UDP : IPPROTO_TCP;
 		if (i)
 			v6_addr(ep.addr, "2001:db8::10");
 		else
@@ -174,6 +190,8 @@ static int load(struct rig *r)
 		.idle_ticks = 211,
 		.syn_ticks = 8,
 		.fin_ticks = 4,
+		.udp_ticks = 29,
+		.longest_ticks = 211,
 		.hash_key = { 0x0123456789abcdefULL, 0xfedcba9876543210ULL },
 	};
 	int err;
@@ -205,21 +223,27 @@ static void frame_v4(struct driver_value *v, const struct bench_case *c)
 	struct ethhdr *eth = (void *)v->header;
 	struct iphdr *ip = (void *)(eth + 1);
 	struct tcphdr *tcp = (void *)(ip + 1);
+	struct udphdr *udp = (void *)(ip + 1);
 	bool reply = c->direction == REPLY;
 
 	eth->h_proto = htons(ETH_P_IP);
 	ip->version = 4;
 	ip->ihl = 5;
 	ip->ttl = 64;
-	ip->protocol = IPPROTO_TCP;
+	ip->protocol = c->udp ? IPPROTO_UDP : IPPROTO_TCP;
 	ip->tot_len = htons(FRAME - sizeof(*eth));
 	ip->saddr = htonl(reply ? 0xc0000201u : 0);
 	ip->daddr = htonl(reply ? 0 : 0xc633640au);
 	tcp->source = htons(reply ? 8080 : 0);
 	tcp->dest = htons(reply ? 0 : 80);
-	tcp->doff = 5;
-	tcp->syn = c->syn;
-	tcp->ack = !c->syn;
+	if (c->udp) {
+		udp->len = htons(FRAME - sizeof(*eth) - sizeof(*ip));
+		udp->check = 1;
+	} else {
+		tcp->doff = 5;
+		tcp->syn = c->syn;
+		tcp->ack = !c->syn;
+	}
 	v->addr_off = (uint32_t)(sizeof(*eth) + (reply ? 16 : 12));
 	v->port_off = (uint32_t)(sizeof(*eth) + sizeof(*ip) + (reply ? 2 : 0));
 }
@@ -248,7 +272,7 @@ static void frame_v6(struct driver_value *v, const struct bench_case *c)
 /* One round: nanoseconds a run, driver included. Negative: an error. */
 static double run(struct rig *r, const struct bench_case *c, int target, uint32_t runs)
 {
-	struct driver_value v = { .runs = runs, .flows = c->flows };
+	struct driver_value v = { .runs = runs, .flows = c->flows, .frame_len = FRAME };
 	uint8_t frame[FRAME] = { 0 };
 	struct xdp_md ctx = { .data_end = FRAME, .ingress_ifindex = r->ifindex };
 	uint32_t key = 0;
@@ -277,7 +301,8 @@ static int measure(struct rig *r, double ns[NCASES][ROUNDS])
 		for (size_t i = 0; i < NCASES; i++) {
 			double whole, driver;
 
-			if (fill_ring(r, cases[i].pinned))
+			if (fill_ring(r, cases[i].pinned) || fill_services(r, &cases[i]) ||
+			    fill_backends(r, cases[i].mode))
 				return -errno;
 			/* Pins of all flows must be there before their use is measured. */
 			run(r, &cases[i], target,
@@ -303,10 +328,6 @@ int bench_packets(int argc, char **argv)
 	err = make_network(&r);
 	if (!err)
 		err = load(&r);
-	if (!err)
-		err = fill_backends(&r);
-	if (!err)
-		err = fill_services(&r);
 	if (!err)
 		err = measure(&r, ns);
 	for (size_t i = 0; !err && i < NCASES; i++)
