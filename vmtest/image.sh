@@ -3,7 +3,7 @@
 # A kernel and a root file system for the guest. Sourced by vmtest/run, which sets `build`.
 
 # Programs of the host that the suites call; busybox has the rest.
-guest_programs=(bash ip ethtool nsenter jq curl bpftool ping)
+guest_programs=(bash ip tc ethtool nsenter jq curl bpftool ping)
 guest_modules=(veth sch_ingress cls_bpf bridge ipv6)
 
 # newest SERIES: name of the newest kernel package of a series, "6.1" or "6.12".
