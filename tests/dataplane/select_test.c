@@ -28,6 +28,7 @@
 #define EMBRYONIC   ZD_PIN_EMBRYONIC
 #define ESTABLISHED ZD_PIN_ESTABLISHED
 #define CLOSING     ZD_PIN_CLOSING
+#define FLOW        ZD_PIN_UDP
 
 #define DEAD(id) (1u << (id))
 
@@ -48,6 +49,7 @@ struct row {
 	unsigned dead;
 	enum lease lease;
 	uint8_t tcp;
+	bool udp, full;
 	/* What must come of it. */
 	uint16_t to; /* 0: dropped, no backend */
 	struct pin then;
@@ -57,6 +59,7 @@ struct row {
 #define IDLE WORLD_IDLE_TICKS
 #define HALF WORLD_SYN_TICKS
 #define LAST WORLD_FIN_TICKS
+#define UDP  WORLD_UDP_TICKS
 
 /* clang-format off */
 static const struct row rows[] = {
@@ -144,6 +147,42 @@ static const struct row rows[] = {
 { .name = "leased: on hold with a dead base, a SYN sent again keeps its pin", .slot = { 2, 1, LEASED }, .pin = { 2, EMBRYONIC, 5 }, .dead = DEAD(1), .lease = HOLD, .tcp = SYN, .to = 2, .then = { 2, EMBRYONIC, 5 } },
 { .name = "hold does not concern slots without LEASED", .slot = { 2, 1, MOVING }, .lease = HOLD, .tcp = SYN, .to = 2, .then = { 2, EMBRYONIC, HALF }, .inserted = 1 },
 { .name = "hold does not concern steady slots", .slot = { 2, 1, 0 }, .lease = HOLD, .tcp = SYN, .to = 2 },
+/* UDP where only slots in transition are tracked: a packet is one of a connection that is there. */
+{ .name = "udp, steady: current, no pin", .slot = { 1, 1, 0 }, .udp = true, .to = 1 },
+{ .name = "udp, steady: current dead, base alive", .slot = { 2, 1, 0 }, .udp = true, .dead = DEAD(2), .to = 1 },
+{ .name = "udp, moving: base, adopted for a UDP timeout", .slot = { 2, 1, MOVING }, .udp = true, .to = 1, .then = { 1, FLOW, UDP }, .inserted = 1 },
+{ .name = "udp, moving: the pin decides, and is refreshed", .slot = { 2, 1, MOVING }, .udp = true, .pin = { 3, FLOW, 1 }, .to = 3, .then = { 3, FLOW, UDP } },
+{ .name = "udp, moving: an ended pin is none", .slot = { 2, 1, MOVING }, .udp = true, .pin = { 3, FLOW, 0 }, .to = 1, .then = { 1, FLOW, UDP }, .inserted = 1 },
+{ .name = "udp, moving: dead pin, base; it waits", .slot = { 2, 1, MOVING }, .udp = true, .pin = { 3, FLOW, 9 }, .dead = DEAD(3), .to = 1, .then = { 3, FLOW, 9 } },
+{ .name = "udp, moving: base dead, current", .slot = { 2, 1, MOVING }, .udp = true, .dead = DEAD(1), .to = 2, .then = { 2, FLOW, UDP }, .inserted = 1 },
+{ .name = "udp, consult: base, no pin", .slot = { 1, 1, CONSULT }, .udp = true, .to = 1 },
+{ .name = "udp, consult: the pin decides", .slot = { 1, 1, CONSULT }, .udp = true, .pin = { 2, FLOW, 9 }, .to = 2, .then = { 2, FLOW, UDP } },
+{ .name = "udp, leased: on hold, what is there stays at base", .slot = { 2, 1, LEASED }, .udp = true, .lease = HOLD, .to = 1, .then = { 1, FLOW, UDP }, .inserted = 1 },
+/* UDP with full tracking: what has no pin is new. */
+{ .name = "udp, full: a new flow is pinned though nothing changes", .slot = { 1, 1, MOVING }, .udp = true, .full = true, .to = 1, .then = { 1, FLOW, UDP }, .inserted = 1 },
+{ .name = "udp, full: a new flow goes to current", .slot = { 2, 1, MOVING }, .udp = true, .full = true, .to = 2, .then = { 2, FLOW, UDP }, .inserted = 1 },
+{ .name = "udp, full: a living flow stays at base", .slot = { 2, 1, MOVING }, .udp = true, .full = true, .pin = { 1, FLOW, 9 }, .to = 1, .then = { 1, FLOW, UDP } },
+{ .name = "udp, full: a living flow stays at neither of both", .slot = { 2, 1, MOVING }, .udp = true, .full = true, .pin = { 3, FLOW, UDP }, .to = 3, .then = { 3, FLOW, UDP } },
+{ .name = "udp, full: in its last tick it lives", .slot = { 2, 1, MOVING }, .udp = true, .full = true, .pin = { 3, FLOW, 1 }, .to = 3, .then = { 3, FLOW, UDP } },
+{ .name = "udp, full: after its idle timeout it is new", .slot = { 2, 1, MOVING }, .udp = true, .full = true, .pin = { 3, FLOW, 0 }, .to = 2, .then = { 2, FLOW, UDP }, .inserted = 1 },
+{ .name = "udp, full: the pin of a dead backend is overwritten", .slot = { 2, 1, MOVING }, .udp = true, .full = true, .pin = { 3, FLOW, 9 }, .dead = DEAD(3), .to = 2, .then = { 2, FLOW, UDP }, .inserted = 1 },
+{ .name = "udp, full: dead pin, dead current, base", .slot = { 2, 1, MOVING }, .udp = true, .full = true, .pin = { 3, FLOW, 9 }, .dead = DEAD(3) | DEAD(2), .to = 1, .then = { 1, FLOW, UDP }, .inserted = 1 },
+{ .name = "udp, full: all dead, dropped; the pin waits", .slot = { 2, 1, MOVING }, .udp = true, .full = true, .pin = { 3, FLOW, 9 }, .dead = DEAD(3) | DEAD(2) | DEAD(1), .then = { 3, FLOW, 9 } },
+{ .name = "udp, full: all dead, no pin is left", .slot = { 2, 1, MOVING }, .udp = true, .full = true, .dead = DEAD(2) | DEAD(1) },
+{ .name = "udp, full: on hold a new flow goes to base", .slot = { 2, 1, LEASED }, .udp = true, .full = true, .lease = HOLD, .to = 1, .then = { 1, FLOW, UDP }, .inserted = 1, .fallback = 1 },
+{ .name = "udp, full: the lease ran out, base", .slot = { 2, 1, LEASED }, .udp = true, .full = true, .lease = LEASE_RAN_OUT, .to = 1, .then = { 1, FLOW, UDP }, .inserted = 1, .fallback = 1 },
+{ .name = "udp, full: while the lease runs, current", .slot = { 2, 1, LEASED }, .udp = true, .full = true, .lease = LEASE_RUNS, .to = 2, .then = { 2, FLOW, UDP }, .inserted = 1 },
+{ .name = "udp, full: on hold a living flow stays", .slot = { 2, 1, LEASED }, .udp = true, .full = true, .pin = { 2, FLOW, 9 }, .lease = HOLD, .to = 2, .then = { 2, FLOW, UDP } },
+{ .name = "udp, full: consult alone pins nothing", .slot = { 2, 1, CONSULT }, .udp = true, .full = true, .to = 2 },
+{ .name = "udp, full: a slot without flags is not tracked", .slot = { 2, 1, 0 }, .udp = true, .full = true, .to = 2 },
+/* TCP with full tracking has its SYNs: the rules are as ever. */
+{ .name = "tcp, full: a SYN goes to current and is pinned", .slot = { 2, 1, MOVING }, .full = true, .tcp = SYN, .to = 2, .then = { 2, EMBRYONIC, HALF }, .inserted = 1 },
+{ .name = "tcp, full: a SYN sent again keeps its pin", .slot = { 2, 1, MOVING }, .full = true, .pin = { 1, EMBRYONIC, 5 }, .tcp = SYN, .to = 1, .then = { 1, EMBRYONIC, 5 } },
+{ .name = "tcp, full: data without a pin goes to base and is adopted", .slot = { 2, 1, MOVING }, .full = true, .tcp = ACK, .to = 1, .then = { 1, ESTABLISHED, IDLE }, .inserted = 1 },
+{ .name = "tcp, full: data without a pin and without base goes to current", .slot = { 2, 1, MOVING }, .full = true, .dead = DEAD(1), .tcp = ACK, .to = 2, .then = { 2, ESTABLISHED, IDLE }, .inserted = 1 },
+{ .name = "tcp, full: the pin decides", .slot = { 2, 1, MOVING }, .full = true, .pin = { 3, ESTABLISHED, 9 }, .tcp = ACK, .to = 3, .then = { 3, ESTABLISHED, IDLE } },
+{ .name = "tcp, full: the pin of a dead backend waits", .slot = { 2, 1, MOVING }, .full = true, .pin = { 3, ESTABLISHED, 9 }, .dead = DEAD(3), .tcp = ACK, .to = 1, .then = { 3, ESTABLISHED, 9 } },
+{ .name = "tcp, full: on hold with data of the canary", .slot = { 2, 1, LEASED }, .full = true, .pin = { 2, ESTABLISHED, 9 }, .lease = HOLD, .tcp = ACK, .to = 2, .then = { 2, ESTABLISHED, IDLE } },
 { .name = "trial is an ordinary slot for now", .slot = { 2, 1, MOVING | ZD_SLOT_TRIAL }, .tcp = SYN, .to = 2, .then = { 2, EMBRYONIC, HALF }, .inserted = 1 },
 };
 /* clang-format on */
@@ -158,22 +197,31 @@ struct run {
 
 static struct world world;
 
-static void set_lease(enum lease lease)
+static void set_lease(enum lease lease, bool full)
 {
 	uint64_t now = world_now_ns(), far = 1000ULL * 1000 * 1000 * 1000;
 
 	world.services[0].flags =
-		lease == HOLD || lease == HOLD_AND_LEASE_RUNS ? ZD_SERVICE_HOLD : 0;
+		(lease == HOLD || lease == HOLD_AND_LEASE_RUNS ? ZD_SERVICE_HOLD : 0u) |
+		(full ? ZD_SERVICE_TRACK_FULL : 0u);
 	world.services[0].lease_ns = lease == LEASE_RAN_OUT ? now - 1
 				     : lease == LEASE_RUNS || lease == HOLD_AND_LEASE_RUNS
 					     ? now + far
 					     : 0;
 }
 
+static struct frame packet_of(const struct run *run, uint8_t tcp)
+{
+	struct frame f = world_request(run->v6, tcp);
+
+	f.proto = run->row->udp ? 17 : 0;
+	return f;
+}
+
 /* The flow's pin as the program itself makes it, with our backend, state and age put in. */
 static void plant_pin(const struct run *run, const struct pin *pin)
 {
-	struct frame f = world_request(run->v6, SYN);
+	struct frame f = packet_of(run, SYN);
 	struct world_frame out = { .len = 0 };
 	uint64_t sig;
 
@@ -200,7 +248,7 @@ static void prepare(const struct run *run)
 			world_backend(&world, i, run->v6, ZD_BACKEND_RESOLVED);
 	}
 	world_slots(&world, ZD_SLOT(row->slot.current, row->slot.base, row->slot.flags));
-	set_lease(row->lease);
+	set_lease(row->lease, row->full);
 }
 
 static void check_pin(const struct pin *want, uint32_t tick)
@@ -222,33 +270,54 @@ static void check_frame(const struct run *run, const struct world_frame *got)
 	struct frame f = world_request_out(run->v6, run->row->tcp, run->row->to);
 	struct world_frame want;
 
+	f.proto = run->row->udp ? 17 : 0;
 	want.len = frame_build(&f, want.bytes);
 	assert_int_equal(got->len, want.len);
 	assert_memory_equal(got->bytes, want.bytes, want.len);
 }
 
-static void check_counters(const struct row *row, uint64_t inserted, uint64_t fallback)
+static struct before {
+	uint64_t inserted, fallback, opened[16];
+} counters(void)
 {
-	bool is_new = (row->tcp & (SYN | ACK)) == SYN;
+	struct before b = { .inserted = world_event(&world, ZD_EV_PIN_INSERTED),
+			    .fallback = world_event(&world, ZD_EV_LEASE_FALLBACK) };
 
-	assert_int_equal(world_event(&world, ZD_EV_PIN_INSERTED) - inserted, row->inserted);
-	assert_int_equal(world_event(&world, ZD_EV_LEASE_FALLBACK) - fallback, row->fallback);
+	for (unsigned i = 0; i < 16; i++)
+		b.opened[i] = world_stat(&world, i, ZD_BC_CONNECTIONS);
+	return b;
+}
+
+/* What was new: a SYN, and the UDP flow that full tracking had to pin. */
+static bool opens(const struct row *row)
+{
+	return row->udp ? row->full && row->inserted : (row->tcp & (SYN | ACK)) == SYN;
+}
+
+static void check_counters(const struct row *row, const struct before *was)
+{
+	const struct before is = counters();
+
+	assert_int_equal(is.inserted - was->inserted, row->inserted);
+	assert_int_equal(is.fallback - was->fallback, row->fallback);
+	for (unsigned i = 1; row->udp && i < 16; i++)
+		assert_int_equal(is.opened[i] - was->opened[i], i == row->to && opens(row));
 	assert_int_equal(world_event(&world, ZD_EV_PIN_EVICTED), 0);
 	assert_int_equal(world_event(&world, ZD_EV_DROP_NO_BACKEND), row->to ? 0 : 1);
 	if (!row->to || row->pin.backend)
 		return; /* planting the pin counted as well */
 	assert_int_equal(world_event(&world, ZD_EV_REQUEST_FORWARDED), 1);
 	assert_int_equal(world_stat(&world, row->to, ZD_BC_REQUEST_PACKETS), 1);
-	assert_int_equal(world_stat(&world, row->to, ZD_BC_CONNECTIONS), is_new);
+	assert_int_equal(world_stat(&world, row->to, ZD_BC_CONNECTIONS), opens(row));
 	assert_int_equal(world_stat(&world, row->to, ZD_BC_CLIENT_RESETS), !!(row->tcp & RST));
 }
 
 static void the_rule_holds(void **state)
 {
 	const struct run *run = *state;
-	struct frame f = world_request(run->v6, run->row->tcp);
+	struct frame f = packet_of(run, run->row->tcp);
 	struct world_frame out = { .len = 0 };
-	uint64_t inserted, fallback;
+	struct before was;
 	enum world_verdict v;
 	uint32_t tick;
 
@@ -256,8 +325,7 @@ static void the_rule_holds(void **state)
 	do {
 		tick = world_tick();
 		prepare(run);
-		inserted = world_event(&world, ZD_EV_PIN_INSERTED);
-		fallback = world_event(&world, ZD_EV_LEASE_FALLBACK);
+		was = counters();
 		v = world_send(&world, run->hook, world.front, &f, &out);
 	} while (tick != world_tick());
 
@@ -265,7 +333,7 @@ static void the_rule_holds(void **state)
 	if (run->row->to)
 		check_frame(run, &out);
 	check_pin(&run->row->then, tick);
-	check_counters(run->row, inserted, fallback);
+	check_counters(run->row, &was);
 }
 
 int main(void)
