@@ -16,8 +16,10 @@ void checks_init(struct backend_rt *b, bool presumed_healthy)
 {
 	checks_stop(b);
 	health_init(&b->health, check_of(b), control_now_ms(), control_random());
-	if (presumed_healthy || check_of(b)->type == CHECK_NONE)
+	if (presumed_healthy) {
 		b->health.state = HEALTH_HEALTHY;
+		b->health.proven = true;
+	}
 }
 
 void checks_stop(struct backend_rt *b)

@@ -106,6 +106,7 @@ static void fill_candidate(struct candidate *k, const struct backend_rt *b)
 
 	k->admin = b->removed ? ADMIN_DRAINING : b->admin;
 	k->health = b->health.state;
+	k->proven = b->health.proven;
 	k->absent = b->health.absent;
 	k->version_bp = v ? v->weight_bp : 0;
 	k->weight = b->problem ? 0 : b->weight;

@@ -65,6 +65,7 @@ void health_init(struct health *h, const struct health_check *c, uint64_t now_ms
 
 	if (c->type == CHECK_NONE) {
 		h->state = HEALTH_HEALTHY;
+		h->proven = true;
 		h->next_ms = UINT64_MAX;
 		return;
 	}
@@ -135,6 +136,7 @@ bool health_record(struct health *h, const struct health_check *c, const struct 
 	if (r->outcome != CHECK_INTERNAL) {
 		count(h, r->outcome);
 		h->state = next_state(h, c);
+		h->proven |= h->state == HEALTH_HEALTHY;
 		/* A single SYN that was lost must not cost a living backend its connections. */
 		h->absent = h->state == HEALTH_UNHEALTHY && h->gone >= c->unhealthy_threshold;
 	}

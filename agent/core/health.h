@@ -42,6 +42,7 @@ struct health {
 	bool absent; /* unhealthy, and unhealthy_threshold times in a row nobody was there */
 	uint32_t rise, fall; /* consecutive successes, failures */
 	uint32_t gone;       /* consecutive outcomes that mean that nobody is there */
+	bool proven;         /* was healthy at least once */
 	uint64_t since_ms;   /* of the present state */
 	uint64_t next_ms;    /* when the next check is due */
 	uint64_t checks, failures;

@@ -39,7 +39,7 @@ static bool is_panic(const struct candidate *c, size_t n, uint32_t panic_pct)
 	uint64_t known = 0, healthy = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (!is_eligible(&c[i]) || c[i].health == HEALTH_UNKNOWN)
+		if (!is_eligible(&c[i]) || !c[i].proven)
 			continue;
 		known++;
 		healthy += c[i].health == HEALTH_HEALTHY;
@@ -62,10 +62,10 @@ static const char *decide(const struct candidate *c, bool panic, bool *ret_selec
 	if (c->health == HEALTH_UNKNOWN)
 		return "not checked yet";
 
-	*ret_selected = c->health == HEALTH_HEALTHY || panic;
+	*ret_selected = c->health == HEALTH_HEALTHY || (panic && c->proven);
 	if (c->health == HEALTH_HEALTHY)
 		return "healthy";
-	if (panic)
+	if (*ret_selected)
 		return "panic: too few are healthy, so health is ignored";
 	return c->absent ? "unhealthy: nobody answers there" : "unhealthy";
 }
@@ -78,7 +78,8 @@ bool select_candidates(struct candidate *c, size_t n, uint32_t panic_pct)
 		c[i].why = decide(&c[i], panic, &selected);
 		c[i].effective = selected ? c[i].weight : 0;
 		/* In panic the checks are not believed, so nobody loses connections by them. */
-		c[i].alive = panic || c[i].health != HEALTH_UNHEALTHY || !c[i].absent;
+		c[i].alive =
+			(panic && c[i].proven) || c[i].health != HEALTH_UNHEALTHY || !c[i].absent;
 	}
 	return panic;
 }

@@ -19,6 +19,7 @@ bool admin_state_parse(enum admin_state *ret, const char *text);
 struct candidate {
 	enum admin_state admin;
 	enum health_state health;
+	bool proven;         /* health.proven */
 	bool absent;         /* health.absent */
 	uint32_t version_bp; /* weight of its version */
 	uint32_t weight;     /* configured, inside its version */
@@ -30,9 +31,9 @@ struct candidate {
 
 /*
  * Fill in effective, alive and why. Returns true if the service is in panic: among active backends
- * with weight in versions with weight, whose health is known, fewer than panic_pct percent are
- * healthy. Then unhealthy ones are selected as if healthy, and all are alive; unknown ones are
- * never selected. Without panic only an absent backend is not alive, whatever its admin state.
+ * with weight in versions with weight that were healthy once, fewer than panic_pct percent still
+ * are. Then those are selected as if healthy, and all are alive; who never proved itself is never
+ * selected. Without panic only an absent backend is not alive, whatever its admin state.
  */
 bool select_candidates(struct candidate *c, size_t n, uint32_t panic_pct);
 

@@ -176,6 +176,20 @@ int store_next(struct store *s, sqlite3_stmt *st)
 	return rc == SQLITE_DONE ? 0 : store_fail(s, rc);
 }
 
+/* SQLite would go on writing into a file that no name leads to, and a restart would find nothing. */
+static bool is_moved(struct store *s)
+{
+	int moved = 0;
+
+	if (sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK ||
+	    !moved)
+		return false;
+	snprintf(
+		s->error, sizeof(s->error),
+		"state.db was deleted or moved away: put it back, or restart zddlbd to begin anew");
+	return true;
+}
+
 int store_run(struct store *s, enum store_stmt id, const char *fmt, ...)
 {
 	sqlite3_stmt *st;
@@ -185,6 +199,8 @@ int store_run(struct store *s, enum store_stmt id, const char *fmt, ...)
 	/* SQLite may have left the transaction by itself: what follows must not commit alone. */
 	if (s->tx_err)
 		return s->tx_err;
+	if (!s->in_tx && is_moved(s))
+		return -EIO;
 
 	va_start(ap, fmt);
 	err = query(s, &st, id, fmt, ap);

@@ -17,7 +17,12 @@
 static struct candidate make(enum admin_state admin, enum health_state health, bool absent)
 {
 	return (struct candidate){
-		.admin = admin, .health = health, .absent = absent, .version_bp = 10000, .weight = 7
+		.admin = admin,
+		.health = health,
+		.proven = health != HEALTH_UNKNOWN,
+		.absent = absent,
+		.version_bp = 10000,
+		.weight = 7,
 	};
 }
 
@@ -126,6 +131,24 @@ static void panic_ignores_health_but_never_the_admin_state_or_the_unknown(void *
 		assert_true(c[i].alive);
 }
 
+static void who_was_never_healthy_is_neither_counted_nor_selected_in_panic(void **state)
+{
+	struct candidate c[12];
+
+	(void)state;
+	for (size_t i = 0; i < 12; i++) {
+		c[i] = active(i < 2 ? HEALTHY : UNHEALTHY, i >= 2);
+		c[i].proven = i < 2;
+	}
+	assert_false(select_candidates(c, 12, PANIC));
+	c[0].health = c[1].health = UNHEALTHY;
+	assert_true(select_candidates(c, 12, PANIC));
+	for (size_t i = 0; i < 12; i++) {
+		assert_int_equal(c[i].effective, i < 2 ? 7 : 0);
+		assert_int_equal(c[i].alive, i < 2);
+	}
+}
+
 static void backends_that_could_not_be_selected_do_not_count_towards_panic(void **state)
 {
 	struct candidate c[] = {
@@ -176,6 +199,7 @@ int main(void)
 		cmocka_unit_test(without_weight_nothing_is_selected_but_connections_stay),
 		cmocka_unit_test(panic_begins_below_the_threshold_and_not_at_it),
 		cmocka_unit_test(panic_ignores_health_but_never_the_admin_state_or_the_unknown),
+		cmocka_unit_test(who_was_never_healthy_is_neither_counted_nor_selected_in_panic),
 		cmocka_unit_test(backends_that_could_not_be_selected_do_not_count_towards_panic),
 		cmocka_unit_test(at_the_start_nothing_is_known_and_nothing_is_selected),
 		cmocka_unit_test(admin_states_are_read_as_they_are_written),

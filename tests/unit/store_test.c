@@ -380,6 +380,24 @@ static void the_snapshot_goes_when_a_deployment_is_over(void **state)
 	store_close(s);
 }
 
+static void a_deleted_file_is_told_and_not_written_to(void **state)
+{
+	struct stored_service web = { "web", 0, 0, 1024 };
+	struct store *s = must_open();
+	char path[512], aside[520];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/state.db", dir);
+	snprintf(aside, sizeof(aside), "%s/aside.db", dir);
+	assert_int_equal(rename(path, aside), 0);
+	assert_int_equal(store_put_service(s, &web), -EIO);
+	assert_int_equal(store_begin(s), -EIO);
+	assert_non_null(strstr(store_error(s), "put it back"));
+	assert_int_equal(rename(aside, path), 0);
+	assert_int_equal(store_put_service(s, &web), 0);
+	store_close(s);
+}
+
 static void a_ring_comes_back_and_goes_with_its_service(void **state)
 {
 	struct stored_service web = { "web", 0, 0, 16384 };
@@ -813,6 +831,7 @@ int main(void)
 		FILES(versions_come_back_with_what_they_override_and_nothing_else),
 		FILES(a_deployment_comes_back_bit_for_bit),
 		FILES(the_snapshot_goes_when_a_deployment_is_over),
+		FILES(a_deleted_file_is_told_and_not_written_to),
 		FILES(a_ring_comes_back_and_goes_with_its_service),
 		FILES(events_are_read_on_from_where_a_reader_was),
 		FILES(pruning_keeps_ten_deployments_and_never_repeats_an_id),
