@@ -55,6 +55,7 @@ unit_bin := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(unit_src))
 dataplane_bin := $(patsubst tests/dataplane/%.c,$(B)/tests/dataplane/%,$(dataplane_src))
 helper_bin := $(patsubst tests/netns/%.c,$(B)/tests/netns/%,$(helper_src))
 skel := $(B)/bpf/zddlb.skel.h
+decap_skel := $(B)/bpf/decap.skel.h
 bench_skel := $(patsubst tools/bench/%.bpf.c,$(B)/bpf/%.skel.h,$(wildcard tools/bench/*.bpf.c))
 
 .PHONY: all test vmtest unit dataplane-bins demo bench lint format check-format check-layers clean install uninstall deps
@@ -81,7 +82,7 @@ $(B)/%.o: %.c
 	$(Q)$(CC) $(all_cflags) $(if $(filter agent/core/%,$<),,$(lib_cflags)) -MMD -MP -c $< -o $@
 
 # Skeletons are generated and do not meet our warnings: they are system headers, which -MMD leaves out.
-$(call obj,agent/io/maps_open.c $(dataplane_src) $(dataplane_lib)): $(skel)
+$(call obj,agent/io/maps_open.c $(dataplane_src) $(dataplane_lib)): $(skel) $(decap_skel)
 $(call obj,$(bench_src)): $(skel) $(bench_skel)
 
 bpf_cflags := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Iinclude \
@@ -132,7 +133,7 @@ $(B)/tests/dataplane/netlink_test: $(B)/tests/dataplane/netlink_test.o $(netlink
 	$(Q)$(CC) $(all_ldflags) $^ $$($(PKG_CONFIG) --libs cmocka libmnl libcurl libuv) -lm -o $@
 
 # Those of the programs themselves need no agent.
-program_tests := $(patsubst %,$(B)/tests/dataplane/%_test,select forward modes birth hostile history track)
+program_tests := $(patsubst %,$(B)/tests/dataplane/%_test,select forward modes birth hostile history track decap)
 $(program_tests): %: %.o $(call obj,tests/dataplane/frame.c tests/dataplane/world.c) $(B)/libcore.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(all_ldflags) $^ $$($(PKG_CONFIG) --libs cmocka libbpf) -lm -o $@

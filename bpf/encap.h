@@ -14,15 +14,9 @@
 #include "csum.h"
 #include "hop.h"
 #include "parse.h"
+#include "tunnel.h"
 
 #define ZD_OUTER_TTL 64
-
-struct zd_gue {
-	struct udphdr udp;
-	__u8 version_hlen;
-	__u8 proto;
-	__be16 flags;
-};
 
 #define ZD_OUTER_MAX (sizeof(struct ipv6hdr) + sizeof(struct zd_gue))
 

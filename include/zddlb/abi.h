@@ -270,4 +270,16 @@ struct zd_settings {
 };
 _Static_assert(sizeof(struct zd_settings) == 40, "ABI");
 
+/* Per-CPU counters of the program that takes tunnels off at a backend. */
+enum zd_decap_counter {
+	ZD_DC_IPIP, /* packets taken out of their tunnel */
+	ZD_DC_GUE,
+	ZD_DC_BYTES,       /* of the packets taken out, from the network layer on */
+	ZD_DC_PASSED,      /* no tunnel of ours: left to the kernel as it came */
+	ZD_DC_DROP_BAD,    /* a tunnel whose headers lie */
+	ZD_DC_DROP_ECN,    /* congestion was met by a packet that cannot be told (RFC 6040) */
+	ZD_DC_DROP_SOURCE, /* from nobody who may send through the tunnel */
+	ZD_DC_MAX
+};
+
 #endif
