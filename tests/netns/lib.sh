@@ -286,9 +286,9 @@ backend() {
 # tell I WORDS...: "mode reset", "health 500"
 tell() { local i=$1; shift; echo "$*" > "$RUN/be$i.ctl"; }
 
-# nginx_backend I NAME [ok|reset|500]: real nginx, answers "NAME COUNT"; health is always fine.
+# nginx_backend I NAME [ok|reset|500] [PORT]: real nginx, answers "NAME COUNT"; health is always fine.
 nginx_backend() {
-	local i=$1 name=$2 answer
+	local i=$1 name=$2 port=${4:-8080} answer
 
 	case "${3:-ok}" in
 	ok) answer="return 200 \"$name \$connection_requests\\n\";" ;;
@@ -317,14 +317,14 @@ nginx_backend() {
 		uwsgi_temp_path $RUN/nginx$i/uwsgi;
 		scgi_temp_path $RUN/nginx$i/scgi;
 		server {
-			listen 8080 backlog=4096;
-			listen [::]:8080 backlog=4096;
+			listen $port backlog=4096;
+			listen [::]:$port backlog=4096;
 			location = /health { return 200 "ok\\n"; }
 			location = /big { alias $RUN/big; }
 			location = /up {
 				client_body_in_file_only on;
 				add_header X-File \$request_body_file;
-				proxy_pass http://127.0.0.1:8080/health;
+				proxy_pass http://127.0.0.1:$port/health;
 			}
 			location / { $answer }
 		}
@@ -376,14 +376,15 @@ steps_json() {
 	done
 }
 
-# config [key=value]... version=NAME:WEIGHT:BACKENDS...: write $RUN/zddlb.json.
+# config [key=value]... version=NAME:WEIGHT:BACKENDS...: write $RUN/zddlb.json. services=JSON takes
+# the place of the two usual services.
 config() {
 	local -A o=([xdp]=native [ring]=16384 [established]=10s [syn]=5s [fin]=5s [check]=200ms
 		[timeout]=500ms [rise]=2 [fall]=2 [steps]='1:1s,10:1s,50:1s,100:1s' [interval]=100ms
 		[samples]=20 [alpha]=0.05 [increase]=0.01 [lease]=15s [drain]=5s [flows]=200000
 		[v6]=1 [panic]=50 [listen]=127.0.0.1:9090 [state]="$RUN/state" [pins]="$RUN/bpf/zddlb"
 		[socket]="$RUN/zddlb.sock" [deadline]=60s [file]="$RUN/zddlb.json" [path]=/health
-		[iface]=eth0 [checktype]=http)
+		[iface]=eth0 [checktype]=http [udp]=10s)
 	local versions=() services arg
 
 	for arg; do
@@ -392,8 +393,12 @@ config() {
 		*) o[${arg%%=*}]=${arg#*=} ;;
 		esac
 	done
-	services=$(service_json web 10.10.0.100 10.20.0. "${versions[@]}")
-	[ "${o[v6]}" = 0 ] || services+=,$(service_json web6 fd10::100 fd20:: "${versions[@]}")
+	if [ -n "${o[services]:-}" ]; then
+		services=${o[services]}
+	else
+		services=$(service_json web 10.10.0.100 10.20.0. "${versions[@]}")
+		[ "${o[v6]}" = 0 ] || services+=,$(service_json web6 fd10::100 fd20:: "${versions[@]}")
+	fi
 	cat > "${o[file]}.new" <<-JSON
 	{
 	  "apiVersion": "zddlb/v1",
@@ -402,7 +407,8 @@ config() {
 	  "admin": { "listen": "${o[listen]}", "socket": "${o[socket]}" },
 	  "state": { "dir": "${o[state]}", "pinDir": "${o[pins]}" },
 	  "dataplane": { "maxFlows": ${o[flows]}, "ringSize": ${o[ring]},
-	    "timeouts": { "tcpEstablished": "${o[established]}", "tcpSyn": "${o[syn]}", "tcpFin": "${o[fin]}" } },
+	    "timeouts": { "tcpEstablished": "${o[established]}", "tcpSyn": "${o[syn]}", "tcpFin": "${o[fin]}",
+	      "udp": "${o[udp]}" } },
 	  "defaults": {
 	    "healthCheck": { "type": "${o[checktype]}", "path": "${o[path]}", "interval": "${o[check]}",
 	      "fastInterval": "100ms", "downInterval": "${o[check]}", "timeout": "${o[timeout]}",
