@@ -8,10 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MIN_PIN_BUCKETS  64u /* one page */
-#define MIN_BIRTHS       1024u
-#define MAX_BIRTHS       65536u
-#define RING_GRAIN       512u
+#define MIN_PIN_BUCKETS 64u /* one page */
+#define MIN_BIRTHS      1024u
+#define MAX_BIRTHS      65536u
+#define RING_GRAIN      512u
 /* The circle has 255; the rest is the time the sweep has to find an ended pin before the circle comes
  * round and it looks living again. */
 #define MAX_TICKS 240u
