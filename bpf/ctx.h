@@ -9,12 +9,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
 #define zd_likely(x)   __builtin_expect(!!(x), 1)
 #define zd_unlikely(x) __builtin_expect(!!(x), 0)
+
+#define ZD_AF_INET  2
+#define ZD_AF_INET6 10
 
 enum zd_hook { ZD_HOOK_XDP, ZD_HOOK_TC };
 
@@ -56,6 +60,22 @@ static __always_inline __u32 zd_wire_packets(const struct zd_ctx *c)
 	__u32 segments = c->hook == ZD_HOOK_TC ? c->skb->gso_segs : 0;
 
 	return segments ? segments : 1;
+}
+
+/* By offset in the frame: slower than a pointer, and the same at both hooks. */
+static __always_inline long zd_load(const struct zd_ctx *c, __u32 at, void *to, __u32 len)
+{
+	if (c->hook == ZD_HOOK_XDP)
+		return bpf_xdp_load_bytes(c->xdp, at, to, len);
+	return bpf_skb_load_bytes(c->skb, at, to, len);
+}
+
+/* The kernel's own sum of a packet begins behind the link layer's header. */
+static __always_inline long zd_store(const struct zd_ctx *c, __u32 at, const void *from, __u32 len)
+{
+	if (c->hook == ZD_HOOK_XDP)
+		return bpf_xdp_store_bytes(c->xdp, at, (void *)from, len);
+	return bpf_skb_store_bytes(c->skb, at, from, len, at < ETH_HLEN ? 0 : BPF_F_RECOMPUTE_CSUM);
 }
 
 static __always_inline int zd_xdp_action(enum zd_verdict v)

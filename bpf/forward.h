@@ -9,6 +9,7 @@
 #include "encap.h"
 #include "hop.h"
 #include "nat.h"
+#include "quote.h"
 
 static __always_inline enum zd_verdict zd_hop_by_route(const struct zd_ctx *c,
 						       const struct zd_pkt *p, struct zd_hop *hop,
@@ -74,9 +75,19 @@ static __always_inline enum zd_verdict zd_hop_to_client(const struct zd_ctx *c,
 	return zd_hop_find(c, p, hop, &r);
 }
 
+/* By offset: what an ICMP error went through may have moved the packet. */
+static __always_inline long zd_write_macs(const struct zd_ctx *c, const struct zd_hop *hop)
+{
+	if (c->hook == ZD_HOOK_TC && hop->by_neigh)
+		return 0;
+	return zd_store(c, 0, hop->macs, sizeof(hop->macs));
+}
+
 static __always_inline long zd_nat(const struct zd_ctx *c, const struct zd_pkt *p,
 				   const struct zd_rewrite *rw, const struct zd_hop *hop)
 {
+	if (zd_unlikely(p->kind == ZD_ICMP_ERROR))
+		return zd_nat_quote(c, rw->addr, rw->port, rw->source) ?: zd_write_macs(c, hop);
 	return c->hook == ZD_HOOK_XDP ? zd_write_xdp(c, p, rw, hop)
 				      : zd_write_tc(c->skb, p, rw, hop);
 }

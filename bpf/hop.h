@@ -6,11 +6,9 @@
 #ifndef ZDDLB_BPF_HOP_H
 #define ZDDLB_BPF_HOP_H
 
+#include "icmp.h"
 #include "parse.h"
 #include "stats.h"
-
-#define ZD_AF_INET  2
-#define ZD_AF_INET6 10
 
 struct zd_hop {
 	__u32 ifindex;
@@ -42,16 +40,6 @@ static __always_inline __u32 zd_wire_len(const struct zd_ctx *c, const struct zd
 	__u32 segment = c->hook == ZD_HOOK_TC ? c->skb->gso_size : 0;
 
 	return zd_unlikely(segment) ? p->l4 - ETH_HLEN + p->l4_header + segment : p->l3_len;
-}
-
-/* The packet does not fit its way out, which would take `mtu` bytes of it. */
-static __always_inline enum zd_verdict zd_too_big(const struct zd_ctx *c, const struct zd_pkt *p,
-						  __u32 mtu)
-{
-	(void)c;
-	(void)p;
-	(void)mtu;
-	return zd_drop(ZD_EV_DROP_TOO_BIG);
 }
 
 static __always_inline long zd_fib_lookup(const struct zd_ctx *c, const struct zd_pkt *p,

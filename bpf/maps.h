@@ -90,4 +90,51 @@ struct {
 	__type(value, __u64);
 } events SEC(".maps");
 
+/*
+ * What follows lives for seconds at most, and no longer than its program: it is not pinned, and no
+ * part of the ABI.
+ */
+
+/*
+ * To whom fragments belong (frag.h). A word: bits 0-15 backend, 16-31 when its first fragment came,
+ * 32-63 signature.
+ */
+#define ZD_FRAG_BUCKETS 1024
+#define ZD_FRAG_WORDS   8
+struct zd_frag_bucket {
+	__u64 word[ZD_FRAG_WORDS];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, ZD_FRAG_BUCKETS);
+	__type(key, __u32);
+	__type(value, struct zd_frag_bucket);
+} fragments SEC(".maps");
+
+/* What the ICMP error in hand quotes (quote.h): too much for the stack. */
+struct zd_quote {
+	struct zd_endpoint from, to; /* of the quoted packet */
+	struct zd_endpoint now;      /* what takes the place of one of them */
+	__u32 icmp, l3, l4;          /* offsets of the message and of the quoted headers */
+	__u32 end;                   /* of the message */
+	__u8 v6;
+	__u8 reply; /* the error is on its way to a client */
+	__u16 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct zd_quote);
+} quotes SEC(".maps");
+
+/* When the bucket of answers (icmp.h) will be full again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} icmp_bucket SEC(".maps");
+
 #endif

@@ -35,6 +35,8 @@ static __always_inline long zd_write_l4(const struct zd_pkt *p, const struct zd_
 	struct udphdr *udp = p->transport;
 	struct tcphdr *tcp = p->transport;
 
+	if (zd_unlikely(p->kind == ZD_LATER_FRAGMENT))
+		return 0;
 	if ((void *)(udp + 1) > end)
 		return -1;
 	if (rw->source) {
@@ -104,6 +106,15 @@ static __always_inline __u64 zd_check_flags(const struct zd_pkt *p)
 	return zd_is_udp(p) ? BPF_F_MARK_MANGLED_0 : 0;
 }
 
+/* TC: let the transport checksum follow. Later fragments have none. */
+static __always_inline long zd_mend_l4(struct __sk_buff *skb, const struct zd_pkt *p, __u64 from,
+				       __u64 to, __u64 flags)
+{
+	if (zd_unlikely(p->kind == ZD_LATER_FRAGMENT))
+		return 0;
+	return bpf_l4_csum_replace(skb, zd_check_at(p), from, to, zd_check_flags(p) | flags);
+}
+
 /* TC, network layer. The checksum helpers take care of CHECKSUM_PARTIAL and _COMPLETE. */
 static __always_inline long zd_store_v4(struct __sk_buff *skb, const struct zd_pkt *p, __be32 from,
 					__be32 to, bool source)
@@ -112,8 +123,7 @@ static __always_inline long zd_store_v4(struct __sk_buff *skb, const struct zd_p
 		ETH_HLEN + (source ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
 	__u8 ttl = p->ttl - 1;
 
-	return bpf_l4_csum_replace(skb, zd_check_at(p), from, to,
-				   zd_check_flags(p) | BPF_F_PSEUDO_HDR | sizeof(to)) ?:
+	return zd_mend_l4(skb, p, from, to, BPF_F_PSEUDO_HDR | sizeof(to)) ?:
 	       bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), from, to,
 				   sizeof(to)) ?:
 	       bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check),
@@ -139,8 +149,7 @@ static __always_inline long zd_store_v6(struct __sk_buff *skb, const struct zd_p
 	 * packet, as IPv4 needs it, whose own header checksum balances the address. IPv6 has none,
 	 * the address is in the sum itself: give it back.
 	 */
-	if (bpf_l4_csum_replace(skb, zd_check_at(p), 0, (__u64)diff,
-				zd_check_flags(p) | BPF_F_PSEUDO_HDR))
+	if (zd_mend_l4(skb, p, 0, (__u64)diff, BPF_F_PSEUDO_HDR))
 		return -1;
 	bpf_csum_update(skb, (__wsum)diff);
 	return bpf_skb_store_bytes(skb, at, addr, sizeof(addr), 0)
@@ -166,9 +175,9 @@ static __always_inline long zd_write_tc(struct __sk_buff *skb, const struct zd_p
 				  *(const __u32 *)(rw->addr + 12), rw->source);
 	if (err)
 		return err;
-	err = bpf_l4_csum_replace(skb, zd_check_at(p), old->port, port,
-				  zd_check_flags(p) | sizeof(port))
-		      ?: bpf_skb_store_bytes(skb, at, &port, sizeof(port), store);
+	if (zd_likely(p->kind != ZD_LATER_FRAGMENT))
+		err = zd_mend_l4(skb, p, old->port, port, sizeof(port))
+			      ?: bpf_skb_store_bytes(skb, at, &port, sizeof(port), store);
 	if (err || hop->by_neigh)
 		return err;
 	return bpf_skb_store_bytes(skb, 0, hop->macs, sizeof(hop->macs), 0);

@@ -30,6 +30,14 @@
 #define ZD_TCP_RST 0x04
 #define ZD_TCP_ACK 0x10
 
+/* What a packet is of its flow. */
+enum zd_kind {
+	ZD_WHOLE,
+	ZD_FIRST_FRAGMENT, /* has the ports */
+	ZD_LATER_FRAGMENT,
+	ZD_ICMP_ERROR, /* about it */
+};
+
 struct zd_pkt {
 	struct ethhdr *eth; /* valid until the first helper that may move the packet */
 	void *l3;
@@ -40,6 +48,8 @@ struct zd_pkt {
 	__u32 len;    /* of the frame */
 	__u32 l3_len; /* by its header, checked against the frame */
 	__u32 seq;
+	__u32 frag_id;  /* of a fragment */
+	__u8 kind;      /* enum zd_kind */
 	__u8 l4_header; /* its length */
 	__u8 tcp_flags; /* UDP: none */
 	__u8 ttl;
@@ -51,7 +61,8 @@ struct zd_pkt {
 enum zd_parsed {
 	ZD_PARSED_FLOW,     /* TCP or UDP, with its ports */
 	ZD_PARSED_FOREIGN,  /* not for us, whatever it is */
-	ZD_PARSED_FRAGMENT, /* addresses known, ports not (or of no use) */
+	ZD_PARSED_ICMP,     /* p->l4 is where */
+	ZD_PARSED_FRAGMENT, /* not the first: addresses known, ports not */
 	ZD_PARSED_BAD,      /* addresses known, the rest is truncated or lies */
 };
 
@@ -112,7 +123,9 @@ static __always_inline enum zd_parsed zd_parse_udp(struct zd_pkt *p, void *end, 
 
 	if ((void *)(udp + 1) > end)
 		return ZD_PARSED_BAD;
-	if (bpf_ntohs(udp->len) < sizeof(*udp) || p->l4 + bpf_ntohs(udp->len) > l3_end)
+	/* The length is of the whole, a first fragment need not have all of it. */
+	if (bpf_ntohs(udp->len) < sizeof(*udp) ||
+	    (p->l4 + bpf_ntohs(udp->len) > l3_end && p->kind == ZD_WHOLE))
 		return ZD_PARSED_BAD;
 	p->from.port = udp->source;
 	p->to.port = udp->dest;
@@ -127,6 +140,10 @@ static __always_inline enum zd_parsed zd_parse_l4(struct zd_pkt *p, void *end, _
 	__u32 l3_end = ETH_HLEN + p->l3_len;
 
 	p->from.proto = p->to.proto = proto;
+	if (zd_unlikely(p->kind == ZD_LATER_FRAGMENT))
+		return ZD_PARSED_FRAGMENT;
+	if (zd_unlikely(proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6))
+		return ZD_PARSED_ICMP;
 	return proto == IPPROTO_TCP ? zd_parse_tcp(p, end, l3_end) : zd_parse_udp(p, end, l3_end);
 }
 
@@ -139,6 +156,12 @@ static __always_inline void zd_map_v4(struct zd_endpoint *e, __be32 addr)
 	w[3] = addr;
 }
 
+/* Global: whatever it says is the same to the verifier. */
+__noinline __u32 zd_kind_v4(__u32 frag_off)
+{
+	return frag_off & bpf_htons(ZD_IP_OFFSET) ? ZD_LATER_FRAGMENT : ZD_FIRST_FRAGMENT;
+}
+
 static __always_inline enum zd_parsed zd_parse_v4(const struct zd_ctx *c, struct zd_pkt *p,
 						  void *end)
 {
@@ -149,10 +172,15 @@ static __always_inline enum zd_parsed zd_parse_v4(const struct zd_ctx *c, struct
 		return ZD_PARSED_FOREIGN;
 	zd_map_v4(&p->from, ip->saddr);
 	zd_map_v4(&p->to, ip->daddr);
-	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
+	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP &&
+	    ip->protocol != IPPROTO_ICMP)
 		return ZD_PARSED_FOREIGN;
-	if (ip->frag_off & bpf_htons(ZD_IP_MF | ZD_IP_OFFSET))
-		return ZD_PARSED_FRAGMENT;
+	if (zd_unlikely(ip->frag_off & bpf_htons(ZD_IP_MF | ZD_IP_OFFSET))) {
+		if (ip->protocol == IPPROTO_ICMP)
+			return ZD_PARSED_FOREIGN;
+		p->kind = (__u8)zd_kind_v4(ip->frag_off);
+		p->frag_id = ip->id;
+	}
 	header = ip->ihl * 4;
 	p->ttl = ip->ttl;
 	p->tos = ip->tos;
@@ -173,37 +201,96 @@ struct zd_ext_header {
 	__u8 rest[4];
 };
 
-/* Walk to the TCP or UDP header. ZD_PARSED_FLOW: p->l4, p->transport and *proto are set. */
-static __always_inline enum zd_parsed zd_skip_extensions(struct zd_pkt *p, void *end, __u8 *proto)
+struct zd_frag_header {
+	__u8 next, reserved;
+	__be16 offset;
+	__u32 id;
+};
+
+static __always_inline __u16 zd_fragment_offset(const struct zd_ext_header *h)
 {
-	__u8 next = *proto;
-	__u32 off = sizeof(struct ipv6hdr);
+	return ((const struct zd_frag_header *)h)->offset & bpf_htons(0xfff8);
+}
+
+static __always_inline bool zd_is_transport(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_ICMPV6;
+}
+
+static __always_inline bool zd_is_extension(__u8 proto)
+{
+	return proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_DSTOPTS ||
+	       proto == IPPROTO_FRAGMENT;
+}
+
+/* Where a walk over extension headers ended; one number, to come out of a global function. */
+#define ZD_WALK(parsed, kind, proto, off, id)                                                      \
+	((__u64)(off) | (__u64)(proto) << 16 | (__u64)(kind) << 24 | (__u64)(parsed) << 28 |       \
+	 (__u64)(id) << 32)
+#define ZD_WALK_OFF(w)    ((__u32)(w) & (ZD_HEADERS_MAX - 1))
+#define ZD_WALK_PROTO(w)  ((__u8)((w) >> 16))
+#define ZD_WALK_KIND(w)   ((__u8)((w) >> 24) & 0xf)
+#define ZD_WALK_PARSED(w) ((__u8)((w) >> 28) & 0xf)
+#define ZD_WALK_ID(w)     ((__u32)((w) >> 32))
+
+/* Walk to the transport header, or to where a fragment's data begins: ZD_PARSED_FLOW. */
+static __always_inline __u64 zd_walk(const struct zd_ctx *c, __u8 next)
+{
+	__u32 off = sizeof(struct ipv6hdr), id = 0;
+	enum zd_kind kind = ZD_WHOLE;
+	struct zd_ext_header h;
 
 	for (int i = 0; i <= ZD_EXT_HEADERS_MAX; i++) {
-		struct zd_ext_header *h = p->l3 + off;
-
-		if (next == IPPROTO_TCP || next == IPPROTO_UDP) {
-			p->l4 = ETH_HLEN + off;
-			p->transport = (void *)h;
-			*proto = next;
-			return ZD_PARSED_FLOW;
+		if (zd_is_transport(next) || kind == ZD_LATER_FRAGMENT)
+			return ZD_WALK(ZD_PARSED_FLOW, kind, next, off, id);
+		if (!zd_is_extension(next))
+			return ZD_WALK(ZD_PARSED_FOREIGN, 0, 0, 0, 0);
+		if (zd_load(c, ETH_HLEN + off, &h, sizeof(h)))
+			return ZD_WALK(ZD_PARSED_BAD, 0, 0, 0, 0);
+		if (next == IPPROTO_FRAGMENT) {
+			if (h.next == IPPROTO_ICMPV6)
+				return ZD_WALK(ZD_PARSED_FOREIGN, 0, 0, 0, 0);
+			kind = zd_fragment_offset(&h) ? ZD_LATER_FRAGMENT : ZD_FIRST_FRAGMENT;
+			id = ((struct zd_frag_header *)&h)->id;
+			h.len = 0;
+		} else if (next == IPPROTO_ROUTING && h.segments_left) {
+			/* On its way through us to somewhere else: the kernel's affair. */
+			return ZD_WALK(ZD_PARSED_FOREIGN, 0, 0, 0, 0);
 		}
-		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
-		    next != IPPROTO_FRAGMENT)
-			return ZD_PARSED_FOREIGN;
-		if ((void *)(h + 1) > end)
-			return ZD_PARSED_BAD;
-		if (next == IPPROTO_FRAGMENT)
-			return h->next == IPPROTO_ICMPV6 ? ZD_PARSED_FOREIGN : ZD_PARSED_FRAGMENT;
-		/* On its way through us to somewhere else: source routing is the kernel's affair. */
-		if (next == IPPROTO_ROUTING && h->segments_left)
-			return ZD_PARSED_FOREIGN;
-		next = h->next;
-		off += (h->len + 1) * 8;
+		next = h.next;
+		off += (h.len + 1) * 8;
 		if (off > ZD_HEADERS_MAX - ETH_HLEN - sizeof(struct tcphdr))
-			return ZD_PARSED_BAD;
+			break;
 	}
-	return ZD_PARSED_BAD;
+	return ZD_WALK(ZD_PARSED_BAD, 0, 0, 0, 0);
+}
+
+/* Global, so that the verifier does not follow every chain of headers through the whole program. */
+__noinline __u64 zd_walk_xdp(struct xdp_md *xdp, __u8 next)
+{
+	struct zd_ctx c = { .hook = ZD_HOOK_XDP, .xdp = xdp };
+
+	return zd_walk(&c, next);
+}
+
+__noinline __u64 zd_walk_tc(struct __sk_buff *skb, __u8 next)
+{
+	struct zd_ctx c = { .hook = ZD_HOOK_TC, .skb = skb };
+
+	return zd_walk(&c, next);
+}
+
+static __always_inline enum zd_parsed zd_skip_extensions(const struct zd_ctx *c, struct zd_pkt *p,
+							 __u8 *proto)
+{
+	__u64 w = c->hook == ZD_HOOK_XDP ? zd_walk_xdp(c->xdp, *proto) : zd_walk_tc(c->skb, *proto);
+
+	p->l4 = ETH_HLEN + ZD_WALK_OFF(w);
+	p->transport = p->l3 + ZD_WALK_OFF(w);
+	p->kind = ZD_WALK_KIND(w);
+	p->frag_id = ZD_WALK_ID(w);
+	*proto = ZD_WALK_PROTO(w);
+	return (enum zd_parsed)ZD_WALK_PARSED(w);
 }
 
 static __always_inline enum zd_parsed zd_parse_v6(const struct zd_ctx *c, struct zd_pkt *p,
@@ -228,7 +315,7 @@ static __always_inline enum zd_parsed zd_parse_v6(const struct zd_ctx *c, struct
 		p->l4 = ETH_HLEN + sizeof(*ip6);
 		p->transport = (void *)(ip6 + 1);
 	} else {
-		parsed = zd_skip_extensions(p, end, &proto);
+		parsed = zd_skip_extensions(c, p, &proto);
 		if (parsed != ZD_PARSED_FLOW)
 			return parsed;
 	}

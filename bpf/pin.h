@@ -169,19 +169,26 @@ __noinline int zd_pin_swap(__u64 seen, __u64 want, __u64 hash)
 	return 0;
 }
 
-/* Refresh a pin that was found; mostly it says the right thing already and nothing is written. */
-static __always_inline void zd_pin_touch(__u64 hash, __u64 seen, __u32 tick, bool closes)
+__noinline int zd_pin_renew(__u64 hash, __u64 seen, __u32 tick, bool closes)
 {
 	__u64 want = zd_pin_touched(seen, closes, tick);
 
-	for (int i = 0; zd_unlikely(want != seen) && i < ZD_PIN_TRIES; i++) {
+	for (int i = 0; want != seen && i < ZD_PIN_TRIES; i++) {
 		if (zd_pin_swap(seen, want, hash))
-			return;
+			break;
 		seen = zd_pin_find(hash, tick);
 		if (!seen || ZD_PIN_BACKEND(seen) != ZD_PIN_BACKEND(want))
-			return;
+			break;
 		want = zd_pin_touched(seen, closes, tick);
 	}
+	return 0;
+}
+
+/* Refresh a pin that was found; mostly it says the right thing already and nothing is written. */
+static __always_inline void zd_pin_touch(__u64 hash, __u64 seen, __u32 tick, bool closes)
+{
+	if (zd_unlikely(zd_pin_touched(seen, closes, tick) != seen))
+		zd_pin_renew(hash, seen, tick, closes);
 }
 
 #endif

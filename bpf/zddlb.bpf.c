@@ -11,6 +11,7 @@
 #include "stats.h"
 #include "parse.h"
 #include "select.h"
+#include "frag.h"
 #include "birth.h"
 #include "forward.h"
 
@@ -18,38 +19,69 @@
 static __always_inline enum zd_verdict zd_refuse(const struct zd_ctx *c, const struct zd_pkt *p,
 						 enum zd_event reason)
 {
-	struct zd_endpoint address = p->to;
+	return zd_is_vip(&p->to) ? zd_drop(reason) : zd_pass(c);
+}
 
-	address.port = 0;
-	address.proto = 0;
-	if (bpf_map_lookup_elem(&vips, &address))
-		return zd_drop(reason);
-	return zd_pass(c);
+/* Which backend? */
+static __always_inline void zd_place(struct zd_choice *choice, struct zd_pkt *p,
+				     const struct zd_vip *vip)
+{
+	__u32 index = vip->service;
+	const struct zd_service *svc = bpf_map_lookup_elem(&services, &index);
+
+	if (!svc)
+		return;
+	p->hash = zd_flow_hash(&p->from, &p->to, p->v6);
+	zd_choose(choice, p, svc);
+}
+
+/* The request is sure to leave: what it does to pins and counters. Errors do nothing to their flow. */
+static __always_inline void zd_account_request(const struct zd_ctx *c, const struct zd_pkt *p,
+					       const struct zd_choice *choice,
+					       const struct zd_way *way)
+{
+	if (zd_unlikely(p->kind == ZD_ICMP_ERROR)) {
+		zd_count(ZD_EV_ICMP_FORWARDED);
+		return;
+	}
+	zd_pin_commit(choice, p);
+	zd_frag_remember(p, choice->id);
+	zd_count_request(c, p, choice->id, way->mode == ZD_MODE_NAT);
 }
 
 static __always_inline enum zd_verdict zd_request(const struct zd_ctx *c, struct zd_pkt *p,
 						  const struct zd_vip *vip)
 {
-	__u32 index = vip->service;
-	const struct zd_service *svc = bpf_map_lookup_elem(&services, &index);
 	struct zd_choice choice = {};
 	struct zd_hop hop = {};
 	struct zd_way way = {};
 	enum zd_verdict v;
 
-	if (!svc)
-		return zd_drop(ZD_EV_DROP_NO_BACKEND);
-	p->hash = zd_flow_hash(&p->from, &p->to, p->v6);
-	zd_choose(&choice, p, svc);
+	if (zd_unlikely(p->kind == ZD_LATER_FRAGMENT))
+		zd_follow(&choice, p);
+	else
+		zd_place(&choice, p, vip);
 	if (zd_unlikely(!choice.backend))
-		return zd_drop(ZD_EV_DROP_NO_BACKEND);
+		return zd_drop(p->kind == ZD_LATER_FRAGMENT ? ZD_EV_DROP_FRAGMENT
+							    : ZD_EV_DROP_NO_BACKEND);
 	v = zd_hop_to_backend(c, p, &hop, choice.backend, &way);
 	if (v != ZD_NEXT)
 		return v;
 
-	zd_pin_commit(&choice, p);
-	zd_count_request(c, p, choice.id, way.mode == ZD_MODE_NAT);
+	zd_account_request(c, p, &choice, &way);
 	return zd_send_request(c, p, choice.backend, &way, &hop);
+}
+
+static __always_inline void zd_account_reply(const struct zd_ctx *c, const struct zd_pkt *p,
+					     const struct zd_reverse *r,
+					     const struct zd_endpoint *vip)
+{
+	if (zd_unlikely(p->kind == ZD_ICMP_ERROR)) {
+		zd_count(ZD_EV_ICMP_FORWARDED);
+		return;
+	}
+	zd_frag_remember(p, r->backend);
+	zd_count_reply(c, p, r->backend, vip);
 }
 
 static __always_inline enum zd_verdict zd_reply(const struct zd_ctx *c, struct zd_pkt *p,
@@ -66,8 +98,27 @@ static __always_inline enum zd_verdict zd_reply(const struct zd_ctx *c, struct z
 	if (zd_unlikely(p->ttl <= 1))
 		return zd_drop(ZD_EV_DROP_TTL);
 
-	zd_count_reply(c, p, r->backend, &vip);
+	zd_account_reply(c, p, r, &vip);
 	return zd_send_reply(c, p, &vip, &hop);
+}
+
+/* Whom does it concern? ZD_NEXT: the flow that *p tells now. */
+static __always_inline enum zd_verdict zd_icmp(const struct zd_ctx *c, struct zd_pkt *p)
+{
+	switch (zd_quote(c, p)) {
+	case ZD_QUOTED_FLOW:
+		return ZD_NEXT;
+	case ZD_QUOTED_WRONG:
+		return zd_refuse(c, p, ZD_EV_DROP_ICMP);
+	case ZD_QUOTED_ECHO:
+		/* Behind XDP, or without it, the kernel answers for addresses of its own. */
+		if (c->hook == ZD_HOOK_XDP)
+			return (enum zd_verdict)(p->v6 ? zd_echo_v6(c->xdp) : zd_echo_v4(c->xdp));
+		break;
+	case ZD_QUOTED_NONE:
+		break;
+	}
+	return zd_pass(c);
 }
 
 static __always_inline enum zd_verdict zd_packet(const struct zd_ctx *c)
@@ -75,14 +126,21 @@ static __always_inline enum zd_verdict zd_packet(const struct zd_ctx *c)
 	struct zd_pkt p = {};
 	const struct zd_vip *vip;
 	const struct zd_reverse *r;
+	enum zd_verdict v;
 
 	switch (zd_parse(c, &p)) {
 	case ZD_PARSED_FLOW:
 		break;
+	case ZD_PARSED_ICMP:
+		v = zd_icmp(c, &p);
+		if (v != ZD_NEXT)
+			return v;
+		break;
+	case ZD_PARSED_FRAGMENT:
+		zd_follow_source(&p);
+		break;
 	case ZD_PARSED_FOREIGN:
 		return zd_pass(c);
-	case ZD_PARSED_FRAGMENT:
-		return zd_refuse(c, &p, ZD_EV_DROP_FRAGMENT);
 	case ZD_PARSED_BAD:
 		return zd_refuse(c, &p, ZD_EV_DROP_TRUNCATED);
 	}

@@ -245,7 +245,7 @@ enum zd_event {
 	ZD_EV_DROP_REWRITE,        /* the kernel refused the rewrite */
 	ZD_EV_ICMP_FORWARDED,      /* ICMP error about one of our flows, sent to whom it concerns */
 	ZD_EV_ECHO_ANSWERED,       /* echo to a VIP */
-	ZD_EV_TOO_BIG_SENT,        /* packet too big for the way out: its sender was told the MTU */
+	ZD_EV_TOO_BIG_SENT,        /* the sender of one of drop_too_big was told the MTU */
 	ZD_EV_DROP_ICMP,           /* ICMP error to a VIP that quotes nonsense */
 	ZD_EV_DROP_ICMP_RATE,      /* more echo to VIPs than is answered */
 	ZD_EV_MAX

@@ -207,16 +207,16 @@ static const struct fate fates[] = {
 { "ARP passes", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .ethertype = 0x0806 }, PASSED },
 { "a VLAN tag passes", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .ethertype = 0x8100 }, .xdp = WORLD_PASS, .tc = WORLD_PASS, .xdp_event = NONE, .tc_event = NONE },
 { "an unknown extension header passes", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 51 }, .next = 1 }, .v6 = true, PASSED },
-/* Fragments: their ports are unknown, or the rest of them would be lost. */
-{ "a first fragment to the VIP is dropped", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .frag_off = 0x2000, .payload = 24 }, SAME(WORLD_DROP, ZD_EV_DROP_FRAGMENT) },
-{ "a later fragment to the VIP is dropped", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .frag_off = 100, .payload = 24 }, SAME(WORLD_DROP, ZD_EV_DROP_FRAGMENT) },
-{ "a middle fragment to the VIP is dropped", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .frag_off = 0x2064 }, SAME(WORLD_DROP, ZD_EV_DROP_FRAGMENT) },
+/* Fragments: the ports are in the first one. frag_test.c has the rest. */
+{ "a first fragment to the VIP is forwarded", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .frag_off = 0x2000, .payload = 24 }, SAME(WORLD_REDIRECT, ZD_EV_REQUEST_FORWARDED) },
+{ "a later fragment without the first is dropped", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .frag_off = 100, .payload = 24 }, SAME(WORLD_DROP, ZD_EV_DROP_FRAGMENT) },
+{ "a middle fragment without the first is dropped", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .frag_off = 0x2064 }, SAME(WORLD_DROP, ZD_EV_DROP_FRAGMENT) },
 { "don't-fragment is no fragment", { .src = WORLD_CLIENT4, TO(WORLD_VIP4, 80), .frag_off = 0x4000, .smac = WORLD_MAC_CLIENT }, SAME(WORLD_REDIRECT, ZD_EV_REQUEST_FORWARDED) },
 { "a fragment to another address passes", { .src = WORLD_CLIENT4, TO("10.9.9.8", 80), .frag_off = 100 }, PASSED },
-{ "an IPv6 fragment to the VIP is dropped", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 44 }, .next = 1 }, .v6 = true, SAME(WORLD_DROP, ZD_EV_DROP_FRAGMENT) },
-{ "an IPv6 fragment behind options is dropped", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 0, 44 }, .next = 2 }, .v6 = true, SAME(WORLD_DROP, ZD_EV_DROP_FRAGMENT) },
+{ "a first IPv6 fragment to the VIP is forwarded", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 44 }, .next = 1 }, .v6 = true, SAME(WORLD_REDIRECT, ZD_EV_REQUEST_FORWARDED) },
+{ "a first IPv6 fragment behind options is forwarded", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 0, 44 }, .next = 2 }, .v6 = true, SAME(WORLD_REDIRECT, ZD_EV_REQUEST_FORWARDED) },
 { "an IPv6 fragment to another address passes", { .src = WORLD_CLIENT6, TO("2001:db8:9::8", 80), .ext = { 44 }, .next = 1 }, .v6 = true, PASSED },
-{ "a UDP fragment to the VIP is dropped", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 44 }, .next = 1, .proto = 17 }, .v6 = true, SAME(WORLD_DROP, ZD_EV_DROP_FRAGMENT) },
+{ "a first UDP fragment to the VIP is forwarded", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 44 }, .next = 1, .proto = 17 }, .v6 = true, SAME(WORLD_REDIRECT, ZD_EV_REQUEST_FORWARDED) },
 /* Chains longer than anybody's. */
 { "seven extension headers are dropped", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 0, 60, 60, 60, 60, 60, 60 }, .next = 7 }, .v6 = true, SAME(WORLD_DROP, ZD_EV_DROP_TRUNCATED) },
 { "512 bytes of extension headers are dropped", { .src = WORLD_CLIENT6, TO(WORLD_VIP6, 80), .ext = { 0, 60 }, .next = 2, .ext_units = 31 }, .v6 = true, SAME(WORLD_DROP, ZD_EV_DROP_TRUNCATED) },
@@ -362,7 +362,7 @@ static void a_routing_header_with_segments_left_passes(void **state)
 				 WORLD_PASS);
 }
 
-static void a_reply_too_big_for_its_route_is_dropped_by_xdp(void **state)
+static void a_reply_too_big_for_its_route_is_not_sent_on(void **state)
 {
 	struct frame f = world_reply(false, FRAME_ACK, 1);
 	struct world_frame out = { .len = 0 };
@@ -371,8 +371,10 @@ static void a_reply_too_big_for_its_route_is_dropped_by_xdp(void **state)
 	reset(false);
 	f.dst = "10.9.6.2";
 	f.payload = 561;
-	assert_int_equal(world_send(&world, WORLD_XDP, world.back, &f, &out), WORLD_DROP);
-	no_other_event(ZD_EV_DROP_TOO_BIG);
+	assert_int_equal(world_send(&world, WORLD_XDP, world.back, &f, &out), WORLD_TX);
+	assert_int_equal(world_event(&world, ZD_EV_DROP_TOO_BIG), 1);
+	assert_int_equal(world_event(&world, ZD_EV_TOO_BIG_SENT), 1);
+	assert_int_equal(world_event(&world, ZD_EV_REPLY_FORWARDED), 0);
 }
 
 static void a_backend_of_the_other_family_is_nobody(void **state)
@@ -443,7 +445,7 @@ static void add_all(void)
 	ADD(the_way_in_is_the_way_out);
 	ADD(a_multicast_frame_is_not_forwarded);
 	ADD(a_routing_header_with_segments_left_passes);
-	ADD(a_reply_too_big_for_its_route_is_dropped_by_xdp);
+	ADD(a_reply_too_big_for_its_route_is_not_sent_on);
 	ADD(a_backend_of_the_other_family_is_nobody);
 }
 

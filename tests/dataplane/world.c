@@ -137,9 +137,11 @@ int world_open(struct world *w, uint32_t slots, uint32_t buckets)
 	w->backends = map_memory(w->skel->maps.backends, sizeof(*w->backends));
 	w->pins = map_memory(w->skel->maps.pins, sizeof(*w->pins));
 	w->births = map_memory(w->skel->maps.births, sizeof(*w->births));
+	w->fragments = map_memory(w->skel->maps.fragments, WORLD_FRAGMENTS_SIZE / 1024);
 	w->front = if_nametoindex("front");
 	w->back = if_nametoindex("back");
-	if (!w->ring || !w->services || !w->backends || !w->pins || !w->births || put_vips(w))
+	if (!w->ring || !w->services || !w->backends || !w->pins || !w->births || !w->fragments ||
+	    put_vips(w))
 		return -1;
 	w->services[0].ring_mask = slots - 1;
 	world_reset(w);
@@ -234,6 +236,14 @@ uint64_t world_stat(struct world *w, unsigned backend, enum zd_backend_counter c
 	return read_stat(w, backend, c) - w->stats_base[backend][c];
 }
 
+void world_tokens(struct world *w)
+{
+	uint64_t full[256] = { 0 };
+	uint32_t key = 0;
+
+	bpf_map_update_elem(bpf_map__fd(w->skel->maps.icmp_bucket), &key, full, BPF_ANY);
+}
+
 void world_reset(struct world *w)
 {
 	size_t buckets = bpf_map__max_entries(w->skel->maps.pins);
@@ -242,6 +252,8 @@ void world_reset(struct world *w)
 	w->services[0].lease_ns = 0;
 	memset((void *)(uintptr_t)w->pins, 0, buckets * sizeof(struct zd_pin_bucket));
 	memset((void *)(uintptr_t)w->births, 0, WORLD_BIRTHS * sizeof(struct zd_birth));
+	memset((void *)(uintptr_t)w->fragments, 0, WORLD_FRAGMENTS_SIZE);
+	world_tokens(w);
 	for (unsigned i = 1; i <= 9; i++)
 		world_backend(w, i, false, ZD_BACKEND_ALIVE | ZD_BACKEND_RESOLVED);
 	world_slots(w, ZD_SLOT(1, 1, 0));

@@ -14,12 +14,13 @@
 
 #include "frame.h"
 
-#define WORLD_SLOTS    1024
-#define WORLD_BACKENDS 32
-#define WORLD_BUCKETS  64
-#define WORLD_BIRTHS   256
-#define WORLD_PORT     80
-#define WORLD_BE_PORT  8080
+#define WORLD_SLOTS          1024
+#define WORLD_BACKENDS       32
+#define WORLD_BUCKETS        64
+#define WORLD_BIRTHS         256
+#define WORLD_FRAGMENTS_SIZE 65536 /* bytes of the map */
+#define WORLD_PORT           80
+#define WORLD_BE_PORT        8080
 
 #define WORLD_VIP4    "10.9.9.9"
 #define WORLD_VIP6    "2001:db8:9::9"
@@ -51,6 +52,7 @@ struct world {
 	volatile struct zd_backend *backends;
 	volatile struct zd_pin_bucket *pins;
 	volatile struct zd_birth *births;
+	volatile uint64_t *fragments;
 	unsigned front, back; /* ifindex */
 	uint64_t event_base[ZD_EV_MAX];
 	uint64_t stats_base[WORLD_BACKENDS][ZD_BC_MAX];
@@ -68,6 +70,7 @@ int world_shell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* No pins, births, flags, hold or lease; backends 1..9 alive and resolved; counters at 0. */
 void world_reset(struct world *w);
+void world_tokens(struct world *w); /* as many ICMP answers as can be */
 /* Backend `id` serves one family at a time. */
 void world_backend(struct world *w, unsigned id, bool v6, unsigned flags);
 /* Another mode for a backend that is there; the family is its address's. */
