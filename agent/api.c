@@ -121,7 +121,7 @@ bool api_path_match(const char *pattern, const char *path, struct api_params *re
 			    !decode(path + 1, have - 1, params.value[params.n], API_PARAM_LEN))
 				return false;
 			params.n++;
-		} else if (want != have || strncmp(pattern, path, want)) {
+		} else if (want != have || strncmp(pattern, path, want) != 0) {
 			return false;
 		}
 		pattern += want;
@@ -199,9 +199,8 @@ static void put_json(struct http_reply *rep, int status, struct json_object *tak
 
 	rep->status = status;
 	rep->content_type = "application/json";
-	if (text)
-		rep->body = malloc(len + 2);
-	if (rep->body) {
+	rep->body = text ? malloc(len + 2) : NULL;
+	if (text && rep->body) {
 		memcpy(rep->body, text, len);
 		memcpy(rep->body + len, "\n", 2);
 	} else {
@@ -229,13 +228,15 @@ static void method_not_allowed(const struct route *first, struct http_reply *rep
 	static char allow[64];
 	struct diag d = { 0 };
 
-	allow[0] = '\0';
+	size_t len = 0;
+
 	for (const struct route *r = first; r < api_routes + api_nroutes; r++) {
-		if (strcmp(r->path, first->path))
+		if (strcmp(r->path, first->path) != 0)
 			continue;
-		if (allow[0])
-			strcat(allow, ", ");
-		strncat(allow, r->method, sizeof(allow) - strlen(allow) - 3);
+		len += (size_t)snprintf(allow + len, sizeof(allow) - len, "%s%s", len ? ", " : "",
+					r->method);
+		if (len >= sizeof(allow))
+			break;
 	}
 	rep->allow = allow;
 	diag_set(&d, EINVAL, "method_not_allowed", "", "This path knows only %s.", allow);
@@ -248,7 +249,7 @@ static const struct route *find_route(const struct http_request *req, struct api
 {
 	*ret_path = NULL;
 	for (const struct route *r = api_routes; r < api_routes + api_nroutes; r++) {
-		if (*ret_path ? strcmp(r->path, (*ret_path)->path)
+		if (*ret_path ? strcmp(r->path, (*ret_path)->path) != 0
 			      : !api_path_match(r->path, req->path, params))
 			continue;
 		if (!*ret_path)
@@ -292,7 +293,7 @@ static int take_conditions(struct api_call *call, const struct route *r)
 	const char *match = http_header(call->req, "If-Match");
 	unsigned long long revision;
 
-	if (dry && strcmp(dry, "true") && strcmp(dry, "false"))
+	if (dry && strcmp(dry, "true") != 0 && strcmp(dry, "false") != 0)
 		return diag_set(&call->diag, EINVAL, "invalid_query", "",
 				"dryRun is \"%.20s\": give true or false.", dry);
 	call->dry_run = dry && !strcmp(dry, "true");

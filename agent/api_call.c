@@ -50,8 +50,13 @@ static void join(char *buf, size_t room, const char *const *keys)
 int api_known_keys(const struct json_object *j, const char *pointer, const char *const *keys,
 		   struct diag *d)
 {
-	struct json_object_iterator it = json_object_iter_begin((struct json_object *)(uintptr_t)j);
-	struct json_object_iterator end = json_object_iter_end((struct json_object *)(uintptr_t)j);
+	/* json-c's iterators take a pointer they do not write through. */
+	union {
+		const struct json_object *in;
+		struct json_object *out;
+	} o = { .in = j };
+	struct json_object_iterator it = json_object_iter_begin(o.out);
+	struct json_object_iterator end = json_object_iter_end(o.out);
 
 	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
 		const char *key = json_object_iter_peek_name(&it);

@@ -76,7 +76,7 @@ static int parse_plain(struct api_call *call, const char *name, struct strategy 
 		struct json_object *j;
 		int err;
 
-		if (strcmp(plain_strategies[i].type, name))
+		if (strcmp(plain_strategies[i].type, name) != 0)
 			continue;
 		j = json_tokener_parse(plain_strategies[i].steps);
 		err = j ? config_parse_strategy(ret, name, j, "/strategy", &call->diag)
@@ -145,7 +145,7 @@ static int find_stored(void *arg, const struct stored_deploy *v)
 
 	if (s->id && v->deploy.id != s->id)
 		return 0;
-	if (s->service && strcmp(v->deploy.service, s->service))
+	if (s->service && strcmp(v->deploy.service, s->service) != 0)
 		return 0;
 	s->found = *v;
 	s->found.snapshot = NULL;
@@ -160,7 +160,7 @@ static bool find_running(struct control *c, struct search *s)
 		const struct deploy_rt *d = c->services[i]->deploy;
 
 		if (!d || (s->id && d->deploy.id != s->id) ||
-		    (s->service && strcmp(d->deploy.service, s->service)))
+		    (s->service && strcmp(d->deploy.service, s->service) != 0))
 			continue;
 		s->found = view_deploy_record(d);
 		s->is_found = true;
@@ -375,7 +375,7 @@ static int answer_verb(struct api_call *call, uint64_t id, uint32_t us)
 
 static int run_verb(struct api_call *call, enum deploy_verb verb)
 {
-	struct stored_deploy found;
+	struct stored_deploy found = { 0 };
 	uint32_t us = 0;
 	int err;
 

@@ -262,7 +262,7 @@ static struct version_sum sum_version(const struct service_rt *s, const struct v
 	for (size_t i = 0; i < s->nbackends; i++) {
 		const struct backend_rt *b = s->backends[i];
 
-		if (strcmp(b->version, v->name))
+		if (strcmp(b->version, v->name) != 0)
 			continue;
 		/* What is on its way out still carries traffic, but is no part of the version. */
 		sum.backends += !b->removed;

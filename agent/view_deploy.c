@@ -128,7 +128,7 @@ static struct release_health release_health(const struct service_rt *s, const st
 	for (size_t i = 0; i < s->nbackends; i++) {
 		const struct backend_rt *b = s->backends[i];
 
-		if (b->removed || strcmp(b->version, v->name))
+		if (b->removed || strcmp(b->version, v->name) != 0)
 			continue;
 		if (!r.first)
 			r.first = b;
@@ -238,13 +238,15 @@ static struct json_object *service_metrics(const struct service_rt *s)
 
 static uint64_t resident_bytes(void)
 {
-	unsigned long pages = 0;
 	FILE *f = fopen("/proc/self/statm", "re");
+	char line[128], *resident;
+	unsigned long pages = 0;
 
 	if (!f)
 		return 0;
-	if (fscanf(f, "%*u %lu", &pages) != 1)
-		pages = 0;
+	/* The second number: resident pages, proc(5). */
+	if (fgets(line, sizeof(line), f) && (resident = strchr(line, ' ')))
+		pages = strtoul(resident, NULL, 10);
 	fclose(f);
 	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }

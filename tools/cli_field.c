@@ -10,7 +10,11 @@
 struct json_object *field_at(const struct json_object *o, const char *path)
 {
 	/* json-c's getters take a pointer they do not write through. */
-	struct json_object *at = (struct json_object *)(uintptr_t)o;
+	union {
+		const struct json_object *in;
+		struct json_object *out;
+	} from = { .in = o };
+	struct json_object *at = from.out;
 
 	while (*path) {
 		size_t len = strcspn(path, ".");

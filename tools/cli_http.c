@@ -61,7 +61,7 @@ static int set_target(struct cli_http *h, const char *socket, const char *server
 		snprintf(h->base, sizeof(h->base), "http://zddlb");
 		return 0;
 	}
-	if (strncmp(server, "http://", 7) && strncmp(server, "https://", 8)) {
+	if (strncmp(server, "http://", 7) != 0 && strncmp(server, "https://", 8) != 0) {
 		snprintf(problem, CLI_PROBLEM_LEN,
 			 "--server %.200s is no URL; give one like http://127.0.0.1:9090", server);
 		return -EINVAL;

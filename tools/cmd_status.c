@@ -95,7 +95,7 @@ static void note(char *buf, size_t room, const struct cli *cli, struct json_obje
 	else if (drain)
 		snprintf(buf, room, "drain %s, %llu remain", field_text(drain, "state"),
 			 (unsigned long long)field_count(drain, "remaining"));
-	else if (strcmp(field_text(b, "health"), "healthy"))
+	else if (strcmp(field_text(b, "health"), "healthy") != 0)
 		snprintf(buf, room, "%s", field_text(b, "lastCheck.outcome"));
 	if (field_flag(b, "removed"))
 		snprintf(buf + strlen(buf), room - strlen(buf), "%sremoved", *buf ? ", " : "");
@@ -123,8 +123,8 @@ static void backend_row(const struct cli *cli, struct cli_table *t, struct json_
 	cli_table_cell(t, STYLE_PLAIN, "%s", field_percent(text, b, "measured"));
 	cli_table_cell(t, STYLE_PLAIN, "%llu", (unsigned long long)field_count(b, "connections"));
 	cli_table_cell(t, field_count(b, "failedHandshakes") ? STYLE_WARN : STYLE_PLAIN, "%llu",
-		       (unsigned long long)(field_count(b, "failedHandshakes") +
-					    field_count(b, "earlyResets")));
+		       (unsigned long long)field_count(b, "failedHandshakes") +
+			       (unsigned long long)field_count(b, "earlyResets"));
 	cli_table_cell(t, STYLE_PLAIN, "%llu", (unsigned long long)field_count(b, "pinned"));
 	note(words, sizeof(words), cli, b);
 	cli_table_cell(t, STYLE_WARN, "%s", words);

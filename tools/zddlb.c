@@ -20,6 +20,7 @@
 
 #define DEFAULT_SOCKET    "/run/zddlb/zddlb.sock"
 #define DEFAULT_ANSWER_MS 10000
+#define LONGEST_ANSWER_MS 60000
 #define WATCH_MS          1000
 
 #define READ  OPT_BIT(OPT_WATCH)
@@ -323,7 +324,8 @@ static int read_options(struct cli *cli)
 	const char *output = cli_option(cli, OPT_OUTPUT);
 	const char *timeout = cli_option(cli, OPT_TIMEOUT);
 
-	if (output && strcmp(output, "table") && strcmp(output, "json") && strcmp(output, "wide"))
+	if (output && strcmp(output, "table") != 0 && strcmp(output, "json") != 0 &&
+	    strcmp(output, "wide") != 0)
 		return cli_usage(cli, "-o %.40s is not known; give table, json or wide", output);
 	cli->json = output && !strcmp(output, "json");
 	cli->wide = output && !strcmp(output, "wide");
@@ -351,7 +353,7 @@ static int connect_agent(struct cli *cli)
 	if (!socket || !*socket)
 		socket = DEFAULT_SOCKET;
 	/* With --wait the timeout is for the whole; one answer must not take longer than usual. */
-	if (cli_flag(cli, OPT_WAIT) || answer_ms > DEFAULT_ANSWER_MS * 6)
+	if (cli_flag(cli, OPT_WAIT) || answer_ms > LONGEST_ANSWER_MS)
 		answer_ms = DEFAULT_ANSWER_MS;
 	if (cli_http_open(&cli->http, socket, server, answer_ms, problem))
 		return cli_fail(cli, CLI_USAGE, "%s", problem);
@@ -380,7 +382,7 @@ static bool wants_colour(int fd)
 {
 	const char *none = getenv("NO_COLOR"), *term = getenv("TERM");
 
-	return isatty(fd) && !(none && *none) && term && strcmp(term, "dumb");
+	return isatty(fd) && !(none && *none) && term && strcmp(term, "dumb") != 0;
 }
 
 int main(int argc, char **argv)

@@ -17,8 +17,8 @@
 #include <zddlb/version.h>
 
 /* What is read of an answer. */
-#define BODY_LIMIT    (64u * 1024)
-#define HEADER_LIMIT  (64u * 1024)
+#define BODY_LIMIT    ((size_t)64 * 1024)
+#define HEADER_LIMIT  ((size_t)64 * 1024)
 #define RECEIVE_BYTES 4096L /* of buffer a probe; bodies are thrown away */
 #define POOL_LIMIT    64    /* idle probes kept */
 #define URL_LEN       (sizeof("http:///") + ENDPOINT_TEXT_LEN + MODEL_PATH_LEN)
@@ -206,6 +206,7 @@ static bool status_fits(const struct probe *probe, long status)
 }
 
 /* 0 ends the transfer. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's prototype */
 static size_t take_header(char *line, size_t size, size_t n, void *arg)
 {
 	struct probe *probe = arg;
@@ -222,6 +223,7 @@ static size_t take_header(char *line, size_t size, size_t n, void *arg)
 	return probe->answered && !status_fits(probe, status) ? 0 : n;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's prototype */
 static size_t take_body(char *data, size_t size, size_t n, void *arg)
 {
 	struct probe *probe = arg;

@@ -99,7 +99,7 @@ static int check_pages(struct store *s)
 	}
 	if (sqlite3_column_text(st, 0))
 		words = (const char *)sqlite3_column_text(st, 0);
-	if (strcmp(words, "ok")) {
+	if (strcmp(words, "ok") != 0) {
 		snprintf(s->error, sizeof(s->error), "%s", words);
 		err = -EUCLEAN;
 	}
