@@ -133,7 +133,7 @@ $(B)/tests/dataplane/netlink_test: $(B)/tests/dataplane/netlink_test.o $(netlink
 	$(Q)$(CC) $(all_ldflags) $^ $$($(PKG_CONFIG) --libs cmocka libmnl libcurl libuv) -lm -o $@
 
 # Those of the programs themselves need no agent.
-program_tests := $(patsubst %,$(B)/tests/dataplane/%_test,select forward modes birth hostile history track decap live)
+program_tests := $(patsubst %,$(B)/tests/dataplane/%_test,select forward modes birth hostile history icmp frag track decap live)
 $(program_tests): %: %.o $(call obj,tests/dataplane/frame.c tests/dataplane/world.c) $(B)/libcore.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(all_ldflags) $^ $$($(PKG_CONFIG) --libs cmocka libbpf) -lm -o $@
