@@ -214,4 +214,21 @@ static __always_inline void zd_pin_commit(const struct zd_choice *ch, const stru
 		zd_count(ZD_EV_LEASE_FALLBACK);
 }
 
+/* A tracked UDP flow lives as long as either side sends. Called for replies. */
+static __always_inline void zd_keep_flow(const struct zd_pkt *p, const struct zd_reverse *r,
+					 const struct zd_endpoint *vip)
+{
+	__u32 index = r->service, tick;
+	const struct zd_service *svc = bpf_map_lookup_elem(&services, &index);
+	__u64 hash, seen;
+
+	if (!svc || !zd_tracks_fully(svc))
+		return;
+	hash = zd_flow_hash(&p->to, vip, p->v6);
+	tick = zd_tick();
+	seen = zd_pin_find(hash, tick);
+	if (seen && ZD_PIN_BACKEND(seen) == r->backend)
+		zd_pin_touch(hash, seen, tick, false);
+}
+
 #endif

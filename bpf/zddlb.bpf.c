@@ -82,6 +82,8 @@ static __always_inline void zd_account_reply(const struct zd_ctx *c, const struc
 	}
 	zd_frag_remember(p, r->backend);
 	zd_count_reply(c, p, r->backend, vip);
+	if (zd_is_udp(p))
+		zd_keep_flow(p, r, vip);
 }
 
 static __always_inline enum zd_verdict zd_reply(const struct zd_ctx *c, struct zd_pkt *p,

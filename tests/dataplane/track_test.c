@@ -183,6 +183,35 @@ static void living_flows_stay_and_idle_ones_are_new(void **state)
 	assert_true(h.opened > NFLOWS);
 }
 
+static unsigned left_after_a_reply(unsigned backend, bool tracked)
+{
+	struct frame f = world_request(false, 0), reply = world_reply(false, 0, backend);
+	struct world_frame out;
+	uint32_t now;
+
+	f.proto = reply.proto = 17;
+	world_reset(&world);
+	world_slots(&world, ZD_SLOT(1, 1, ZD_SLOT_MOVING));
+	world.services[0].flags = tracked ? ZD_SERVICE_TRACK_FULL : 0;
+	world_send(&world, WORLD_XDP, world.front, &f, &out);
+	assert_int_equal(ZD_PIN_STATE(world_pin(&world)), ZD_PIN_UDP);
+	do {
+		now = world_tick();
+		*world_pin_word(&world) = (world_pin(&world) & ~0xffULL) | (now % ZD_PIN_TICKS + 1);
+		assert_int_equal(world_send(&world, WORLD_XDP, world.back, &reply, &out),
+				 WORLD_REDIRECT);
+	} while (now != world_tick());
+	return ZD_PIN_LEFT(world_pin(&world), now);
+}
+
+static void an_answer_keeps_its_flow_alive(void **state)
+{
+	(void)state;
+	assert_int_equal(left_after_a_reply(1, true), WORLD_UDP_TICKS);
+	assert_int_equal(left_after_a_reply(2, true), 1);
+	assert_int_equal(left_after_a_reply(1, false), 1);
+}
+
 /* A flood of flows of one packet each, all of them new: the table is bounded, what made room is counted. */
 static void a_flood_is_bounded_and_counted(void **state)
 {
@@ -212,7 +241,7 @@ static void a_flood_is_bounded_and_counted(void **state)
 int main(void)
 {
 	enum { N = 24 };
-	static struct CMUnitTest tests[N + 1];
+	static struct CMUnitTest tests[N + 2];
 	static char names[N][64];
 
 	for (uintptr_t i = 0; i < N; i++) {
@@ -222,6 +251,7 @@ int main(void)
 						NULL, NULL, (void *)i };
 	}
 	tests[N] = (struct CMUnitTest)cmocka_unit_test(a_flood_is_bounded_and_counted);
+	tests[N + 1] = (struct CMUnitTest)cmocka_unit_test(an_answer_keeps_its_flow_alive);
 	if (world_enter() || world_open(&world, WORLD_SLOTS, NBUCKETS))
 		return 1;
 	return cmocka_run_group_tests_name("tracking", tests, NULL, NULL);
