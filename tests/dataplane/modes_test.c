@@ -376,7 +376,69 @@ static void segments_are_measured_not_the_frame(void **state)
 	assert_int_equal(world_event(&world, ZD_EV_DROP_TOO_BIG), 1);
 }
 
-enum which { ALL, GUE, ENTROPY, NO_TUNNELS, TC_NO_TUNNELS };
+/* An outer header, then the packet as it came, one hop older. */
+static void assert_carried(const struct path *p, const struct world_frame *in,
+			   const struct world_frame *out)
+{
+	size_t at = 14 + overhead(p);
+
+	assert_int_equal(out->len, in->len + overhead(p));
+	assert_memory_equal(out->bytes + at, in->bytes + 14, 8);
+	assert_int_equal(out->bytes[at + 8], in->bytes[14 + 8] - 1);
+	assert_memory_equal(out->bytes + at + 12, in->bytes + 14 + 12, in->len - 14 - 12);
+}
+
+static void fragments_are_carried_whole(void **state)
+{
+	static const uint16_t offsets[] = { 0x2000, 0x2020, 0x0040 };
+	const struct run *r = *state;
+
+	prepare(r->path, ZD_BACKEND_ALIVE | ZD_BACKEND_RESOLVED);
+	for (int i = 0; i < 3; i++) {
+		struct frame f = world_request(false, FRAME_ACK);
+		struct world_frame in, out = { .len = 0 };
+
+		f.frag_off = offsets[i];
+		f.payload = 236;
+		in.len = frame_build(&f, in.bytes);
+		assert_int_equal(world_run(&world, r->hook, world.front, &in, &out),
+				 WORLD_REDIRECT);
+		assert_carried(r->path, &in, &out);
+	}
+}
+
+/* "Too big", about an answer that a backend has sent straight to its client. */
+static void errors_are_carried_whole(void **state)
+{
+	const struct run *r = *state;
+	struct frame quoted = { .src = WORLD_VIP4,
+				.dst = WORLD_CLIENT4,
+				.sport = WORLD_PORT,
+				.dport = 40000,
+				.payload = 8 };
+	struct frame f = { .src = "10.9.1.9", .dst = WORLD_VIP4, .proto = 1, .payload = 16 };
+	struct world_frame in, out = { .len = 0 };
+	uint8_t about[FRAME_MAX];
+	uint32_t sum = 0;
+
+	prepare(r->path, ZD_BACKEND_ALIVE | ZD_BACKEND_RESOLVED);
+	in.len = frame_build(&f, in.bytes);
+	frame_build(&quoted, about);
+	memset(in.bytes + 34, 0, 8);
+	in.bytes[34] = 3;
+	in.bytes[35] = 4;
+	in.bytes[40] = 5; /* MTU 1280 */
+	memcpy(in.bytes + 42, about + 14, 28);
+	for (int i = 34; i < 70; i += 2)
+		sum += get16(in.bytes + i);
+	sum = ~((sum & 0xffff) + (sum >> 16));
+	in.bytes[36] = (uint8_t)(sum >> 8);
+	in.bytes[37] = (uint8_t)sum;
+	assert_int_equal(world_run(&world, r->hook, world.front, &in, &out), WORLD_REDIRECT);
+	assert_carried(r->path, &in, &out);
+}
+
+enum which { CARRIED_V4, ALL, GUE, ENTROPY, NO_TUNNELS, TC_NO_TUNNELS };
 
 static const struct check {
 	CMUnitTestFunction fn;
@@ -391,6 +453,8 @@ static const struct check {
 	{ an_unknown_neighbour_is_left_to_tc, "an unknown neighbour is left to TC", ALL },
 	{ handshakes_are_counted_and_only_nat_observes_them, "handshakes are counted", ALL },
 	{ the_dead_are_nobody, "the dead are nobody", ALL },
+	{ fragments_are_carried_whole, "fragments are carried whole", CARRIED_V4 },
+	{ errors_are_carried_whole, "ICMP errors are carried whole", CARRIED_V4 },
 	{ the_tunnel_port_is_the_backends, "another tunnel port", GUE },
 	{ flows_spread_and_stay, "flows spread and stay", ENTROPY },
 	{ the_other_family_is_nobody, "the other family is nobody", NO_TUNNELS },
@@ -403,6 +467,8 @@ static bool applies(enum which which, const struct path *p, enum world_hook hook
 	switch (which) {
 	case ALL:
 		return true;
+	case CARRIED_V4:
+		return tunnels(p) && !p->inner6;
 	case GUE:
 		return p->mode == ZD_MODE_GUE;
 	case ENTROPY:

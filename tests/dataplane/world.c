@@ -347,7 +347,7 @@ enum world_verdict world_run(struct world *w, enum world_hook hook, unsigned ifi
 enum world_verdict world_send_merged(struct world *w, unsigned ifindex, const struct frame *f,
 				     unsigned segment)
 {
-	struct world_frame in, out;
+	struct world_frame in, out = { .len = 0 };
 
 	in.len = frame_build(f, in.bytes);
 	return run_tc(w, ifindex, &in, &out, segment);
