@@ -24,8 +24,9 @@ static int list_services(const struct cli *cli, struct json_object *all)
 		char text[256] = "";
 
 		for (size_t k = 0; k < field_len(vips) && strlen(text) < 180; k++)
-			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.64s",
-				 k ? " " : "", field_text(field_item(vips, k), "endpoint"));
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.64s/%.8s",
+				 k ? " " : "", field_text(field_item(vips, k), "endpoint"),
+				 field_text(field_item(vips, k), "protocol"));
 		cli_table_cell(t, STYLE_BOLD, "%s", field_text(s, "name"));
 		cli_table_cell(t, STYLE_PLAIN, "%s", text);
 		cli_table_cell(t, STYLE_PLAIN, "%s", field_text(s, "mode"));

@@ -172,6 +172,8 @@ void status_print_service(const struct cli *cli, struct json_object *s)
 	cli_put(&cli->out, STYLE_DIM, "  %s, ring of %llu slots, revision %llu",
 		field_text(s, "mode"), (unsigned long long)field_count(s, "ringSlots"),
 		(unsigned long long)field_count(s, "revision"));
+	if (!strcmp(field_text(s, "tracking"), "full"))
+		cli_put(&cli->out, STYLE_DIM, ", all flows tracked");
 	if (unsettled)
 		cli_put(&cli->out, STYLE_DIM, ", %llu slots in transition",
 			(unsigned long long)unsettled);

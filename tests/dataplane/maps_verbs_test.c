@@ -124,17 +124,30 @@ static const struct zd_backend backends[] = {
 	  .ifindex = 0x33333333,
 	  .dmac = { 3, 3, 3, 3, 3, 3 },
 	  .smac = { 3, 3, 3, 3, 3, 3 } },
+	{ .addr = { 1, 1 },
+	  .port = 0x1111,
+	  .flags = ZD_BACKEND_ALIVE | ZD_BACKEND_RESOLVED,
+	  .service = 1,
+	  .ifindex = 0x44444444,
+	  .dmac = { 4, 4, 4, 4, 4, 4 },
+	  .smac = { 4, 4, 4, 4, 4, 4 },
+	  .mode = ZD_MODE_GUE,
+	  .mtu = 0x4444,
+	  .gue_port = 0x4444,
+	  .source = { 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4 } },
 };
 
 static bool same_way(const struct zd_backend *a, const struct zd_backend *b)
 {
-	return a->ifindex == b->ifindex && !memcmp(a->dmac, b->dmac, 6) &&
+	return a->ifindex == b->ifindex && a->mtu == b->mtu && !memcmp(a->dmac, b->dmac, 6) &&
 	       !memcmp(a->smac, b->smac, 6);
 }
 
 static bool same_place(const struct zd_backend *a, const struct zd_backend *b)
 {
-	return a->port == b->port && a->service == b->service && !memcmp(a->addr, b->addr, 16);
+	return a->port == b->port && a->service == b->service && !memcmp(a->addr, b->addr, 16) &&
+	       a->mode == b->mode && a->gue_port == b->gue_port &&
+	       !memcmp(a->source, b->source, 16);
 }
 
 /* What a packet may believe of an entry that goes from `a` to `b`. */
@@ -190,12 +203,17 @@ static unsigned step_through(struct maps *m, const struct zd_backend *a, const s
 static void no_packet_sees_a_half_written_backend(void **state)
 {
 	static const struct zd_backend empty;
-	struct zd_backend dead = backends[0];
+	struct zd_backend dead = backends[0], narrow = backends[3];
 
 	assert_true(step_through(*state, &empty, &backends[0]) > 2);
 	assert_true(step_through(*state, &backends[0], &backends[1]) > 2);
 	assert_true(step_through(*state, &backends[1], &backends[2]) > 2);
 	assert_true(step_through(*state, &backends[2], &empty) > 2);
+	/* The same endpoint in another mode, and another MTU alone. */
+	assert_true(step_through(*state, &backends[0], &backends[3]) > 2);
+	assert_true(step_through(*state, &backends[3], &backends[0]) > 2);
+	narrow.mtu = 1280;
+	assert_true(step_through(*state, &backends[3], &narrow) > 1);
 	/* Nothing to hide: one store, or none at all. */
 	dead.flags = ZD_BACKEND_RESOLVED;
 	assert_int_equal(step_through(*state, &backends[0], &dead), 1);

@@ -308,9 +308,42 @@ static void a_gateway_is_the_neighbour_that_counts(void **state)
 		hop = resolve(cases[i].to);
 		assert_true(hop.resolved);
 		assert_gateway(&hop, cases[i].gateway);
+		assert_false(hop.direct);
 		assert_memory_equal(hop.dmac, mac_b, 6);
 		run("ip route del %s", cases[i].route);
 	}
+}
+
+static void a_route_says_what_to_send_from(void **state)
+{
+	static const struct {
+		const char *route, *to, *source;
+		bool direct;
+	} cases[] = {
+		{ "198.51.100.0/24 dev va", "198.51.100.7", "10.9.0.1", true },
+		{ "198.51.100.0/24 via 10.9.0.2 src 10.9.0.77", "198.51.100.7", "10.9.0.77",
+		  false },
+		{ "2001:db8:77::/64 dev va", "2001:db8:77::7", "2001:db8:9::1", true },
+		{ "2001:db8:77::/64 via 2001:db8:9::2 src 2001:db8:9::77", "2001:db8:77::7",
+		  "2001:db8:9::77", false },
+	};
+	struct endpoint want;
+	struct next_hop hop;
+
+	(void)state;
+	run("ip addr add 10.9.0.77/32 dev va");
+	run("ip addr add 2001:db8:9::77/128 dev va nodad preferred_lft 0");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		run("ip route add %s", cases[i].route);
+		assert_int_equal(hop_to(cases[i].to, &hop), 0);
+		want = at(cases[i].source);
+		want.port = 0;
+		assert_true(endpoint_equal(&hop.source, &want));
+		assert_int_equal(hop.direct, cases[i].direct);
+		run("ip route del %s", cases[i].route);
+	}
+	run("ip addr del 10.9.0.77/32 dev va");
+	run("ip addr del 2001:db8:9::77/128 dev va");
 }
 
 static void without_a_route_the_network_is_unreachable(void **state)
@@ -587,6 +620,7 @@ int main(void)
 		cmocka_unit_test(leaving_a_bridge_is_not_the_end_of_a_link),
 		cmocka_unit_test(a_neighbour_is_looked_for_and_found),
 		cmocka_unit_test(a_gateway_is_the_neighbour_that_counts),
+		cmocka_unit_test(a_route_says_what_to_send_from),
 		cmocka_unit_test(without_a_route_the_network_is_unreachable),
 		cmocka_unit_test(own_addresses_are_local),
 		cmocka_unit_test(a_device_without_arp_needs_no_neighbour),
