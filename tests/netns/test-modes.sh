@@ -291,6 +291,19 @@ refusals() {
 	matches "another mode is refused in a running service" "$answer" 'is of mode dsr.*Make a new service'
 }
 
+# The API's versions know no more of ports than the file's.
+a_registered_version_has_the_vips_port() {
+	check "a version is registered without a port" api /api/v1/admin/deployment/versions -f \
+		-d '{"serviceName":"near","version":"v9","backends":[{"address":"10.20.0.12"}]}'
+	is "its backend has the VIP's" "$(registered)" 10.20.0.12:8080
+	matches "a port of its own is refused" "$(api /api/v1/admin/deployment/versions \
+		-d '{"serviceName":"near","version":"v10","url":"http://10.20.0.13:8081"}')" 'mode dsr does not change the port'
+	stop_agent
+	check "the agent starts again" start_agent
+	is "and the version is still there" "$(registered)" 10.20.0.12:8080
+}
+registered() { api /api/v1/services/near/backends | jq -r '(.backends? // .)[] | select(.version == "v9") | .address'; }
+
 run_hook() { # HOOK
 	config xdp="$1" services="$(all_services 50 50)" steps='1:500ms,10:500ms,50:500ms,100:500ms' samples=3
 	must_start "$1: the agent starts with every mode"
@@ -325,6 +338,7 @@ for i in 1 2 3; do
 		'.[0] > 1000 and .[1] > 1000 and .[4] == 0 and .[5] == 0 and .[6] == 0'
 done
 unreachable_is_told
+a_registered_version_has_the_vips_port
 refusals
 stop_agent
 check "unload before tc" unload_agent
