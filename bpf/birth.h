@@ -27,7 +27,7 @@ static __always_inline bool zd_birth_swap(struct zd_birth *cell, __u32 from, __u
  * A SYN goes to `backend`. Where its answer does not come this way nothing is observed; the cell
  * only tells that the SYN has been counted.
  */
-__noinline int zd_birth_syn(__u64 hash, __u32 backend, bool observed)
+__noinline int zd_birth_syn(__u64 hash, __u32 backend, bool observed, __u32 seq)
 {
 	struct zd_birth *cell = zd_birth_cell(hash);
 	__u64 now = bpf_ktime_get_coarse_ns();
@@ -39,7 +39,8 @@ __noinline int zd_birth_syn(__u64 hash, __u32 backend, bool observed)
 	state = *(volatile __u32 *)&cell->state;
 	former = cell->backend;
 	young = now - cell->born_ns < ZD_BIRTH_TIMEOUT_NS;
-	again = state != ZD_BIRTH_FREE && cell->flow == hash && former == backend;
+	again = state != ZD_BIRTH_FREE && cell->flow == hash && former == backend &&
+		cell->client_isn == seq;
 	if (again && (young || state == ZD_BIRTH_SYN)) {
 		zd_count_backend(backend, ZD_BC_SYN_RETRANSMITS);
 		return 0;
@@ -57,6 +58,7 @@ __noinline int zd_birth_syn(__u64 hash, __u32 backend, bool observed)
 	cell->born_ns = now;
 	cell->backend = (__u16)backend;
 	cell->isn = 0;
+	cell->client_isn = seq;
 	zd_birth_swap(cell, ZD_BIRTH_CLAIMED, observed ? ZD_BIRTH_SYN : ZD_BIRTH_ANSWERED);
 	if (observed)
 		zd_count_backend(backend, ZD_BC_ATTEMPTS);
@@ -109,7 +111,7 @@ static __always_inline void zd_count_request(const struct zd_ctx *c, const struc
 	}
 	zd_count(ZD_EV_REQUEST_FORWARDED);
 	if (zd_unlikely(zd_is_syn(p)))
-		zd_birth_syn(p->hash, backend, observed);
+		zd_birth_syn(p->hash, backend, observed, p->seq);
 }
 
 static __always_inline void zd_count_reply(const struct zd_ctx *c, const struct zd_pkt *p,

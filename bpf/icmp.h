@@ -103,6 +103,16 @@ static __always_inline bool zd_came_to_us(struct xdp_md *xdp, const struct ethhd
 	       mac[2] == to[2];
 }
 
+/*
+ * Addresses that this host holds itself are the kernel's to answer for, by the rules its operator set.
+ * `fib` asks for the VIP as the destination.
+ */
+static __always_inline bool zd_is_local(struct xdp_md *xdp, struct bpf_fib_lookup *fib)
+{
+	fib->ifindex = xdp->ingress_ifindex;
+	return bpf_fib_lookup(xdp, fib, sizeof(*fib), 0) == BPF_FIB_LKUP_RET_NOT_FWDED;
+}
+
 static __always_inline void zd_swap_macs(struct ethhdr *eth)
 {
 	__u8 mac[ETH_ALEN];
@@ -137,9 +147,18 @@ __noinline int zd_echo_v4(struct xdp_md *xdp)
 	zd_map_v4(&to, ip->daddr);
 	if (!zd_is_vip(&to) || !zd_may_ask_v4(ip->saddr) || zd_is_vip(&from))
 		return ZD_PASS;
-	fib.tos = ip->tos;
-	fib.ipv4_src = ip->daddr;
-	fib.ipv4_dst = asker = ip->saddr;
+	asker = ip->saddr;
+	fib.ipv4_src = asker;
+	fib.ipv4_dst = ip->daddr;
+	if (zd_is_local(xdp, &fib))
+		return ZD_PASS;
+	fib = (struct bpf_fib_lookup){
+		.family = ZD_AF_INET,
+		.l4_protocol = IPPROTO_ICMP,
+		.tos = ip->tos,
+		.ipv4_src = ip->daddr,
+		.ipv4_dst = asker,
+	};
 	if (!zd_came_to_us(xdp, eth, &fib))
 		return ZD_PASS;
 	if (zd_echo_verdict() != ZD_TX)
@@ -171,6 +190,11 @@ __noinline int zd_echo_v6(struct xdp_md *xdp)
 	__builtin_memcpy(to.addr, &ip6->daddr, sizeof(to.addr));
 	if (!zd_is_vip(&to) || !zd_may_ask_v6((__u32 *)from.addr) || zd_is_vip(&from))
 		return ZD_PASS;
+	__builtin_memcpy(fib.ipv6_src, from.addr, sizeof(fib.ipv6_src));
+	__builtin_memcpy(fib.ipv6_dst, to.addr, sizeof(fib.ipv6_dst));
+	if (zd_is_local(xdp, &fib))
+		return ZD_PASS;
+	fib = (struct bpf_fib_lookup){ .family = ZD_AF_INET6, .l4_protocol = IPPROTO_ICMPV6 };
 	__builtin_memcpy(fib.ipv6_src, to.addr, sizeof(fib.ipv6_src));
 	__builtin_memcpy(fib.ipv6_dst, from.addr, sizeof(fib.ipv6_dst));
 	if (!zd_came_to_us(xdp, eth, &fib))

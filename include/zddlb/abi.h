@@ -189,7 +189,8 @@ struct zd_birth {
 	__u32 state;   /* enum zd_birth_state; 32 bits so that both sides can swap it */
 	__u32 isn;     /* the server's initial sequence number, once answered */
 	__u16 backend;
-	__u16 pad[3];
+	__u16 pad;
+	__u32 client_isn; /* sequence number of the SYN: a repeated one has the same */
 };
 _Static_assert(sizeof(struct zd_birth) == 32, "ABI");
 

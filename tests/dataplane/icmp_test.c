@@ -610,6 +610,29 @@ static void echo_is_left_to_the_kernel(void **state)
 	only_event(ZD_EV_MAX);
 }
 
+static void echo_to_an_address_of_this_host_is_left_to_the_kernel(void **state)
+{
+	const uint8_t inside[57] = { 0 };
+	struct world_frame in, out = { .len = 0 };
+
+	(void)state;
+	assert_int_equal(system("ip addr add " WORLD_VIP4 "/32 dev front; "
+				"ip addr add " WORLD_VIP6 "/128 dev front nodad"),
+			 0);
+	for (int v6 = 0; v6 < 2; v6++) {
+		struct message m = echo(v6, inside);
+
+		build(&m, &in);
+		reset(v6);
+		assert_int_equal(world_run(&world, WORLD_XDP, world.front, &in, &out), WORLD_PASS);
+		assert_same(&out, &in);
+		only_event(ZD_EV_MAX);
+	}
+	assert_int_equal(system("ip addr del " WORLD_VIP4 "/32 dev front; "
+				"ip addr del " WORLD_VIP6 "/128 dev front"),
+			 0);
+}
+
 /* 100 at once, one more every millisecond; the clock of the bucket ticks in steps of at most 10 ms. */
 static void echo_has_a_rate(void **state)
 {
@@ -779,6 +802,7 @@ static void add_all(void)
 	ADD(dsr_gets_the_error_whole);
 	ADD(an_error_s_ttl_ends_here);
 	ADD(echo_is_answered_by_xdp_alone);
+	ADD(echo_to_an_address_of_this_host_is_left_to_the_kernel);
 	ADD(echo_has_a_rate);
 	ADD(too_big_shares_the_rate_and_is_told_to_nobody_else);
 }

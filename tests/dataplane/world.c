@@ -63,6 +63,9 @@ static int sides_up(void)
 		" ip neigh add 10.9.2.10$i lladdr 02:00:00:00:00:2$i dev back nud permanent\n"
 		" ip neigh add 2001:db8:2::10$i lladdr 02:00:00:00:00:2$i dev back nud permanent\n"
 		"done\n"
+		/* VIPs are routed here, not held: the kernel answers for addresses of its own. */
+		"ip route add " WORLD_VIP4 "/32 dev back; ip route add " WORLD_VIP6
+		"/128 dev back\n"
 		"ip route add blackhole 10.9.3.0/24; ip route add unreachable 10.9.4.0/24\n"
 		"ip route add prohibit 10.9.5.0/24; ip route add 10.9.6.0/24 dev front mtu lock 600\n"
 		"ip neigh add 10.9.6.2 lladdr 02:00:00:00:00:12 dev front nud permanent\n"
