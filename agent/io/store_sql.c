@@ -192,7 +192,7 @@ static bool is_moved(struct store *s)
 
 int store_run(struct store *s, enum store_stmt id, const char *fmt, ...)
 {
-	sqlite3_stmt *st;
+	sqlite3_stmt *st = NULL;
 	va_list ap;
 	int err;
 
