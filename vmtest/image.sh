@@ -62,8 +62,7 @@ image() {
 
 	kernel "$1" "$dir" || return 1
 	rm -rf "$root"
-	mkdir -p "$root"/{bin,sbin,dev,proc,sys,tmp,run,root,etc,modules,work/tests,work/vmtest,work/tools}
-	ln -s /work/build "$root/work/.build"
+	mkdir -p "$root"/{bin,sbin,dev,proc,sys,tmp,run,root,etc,modules,guest/tests,guest/vmtest,guest/tools}
 	cp /bin/busybox "$root/bin/busybox"
 	for p in "${guest_programs[@]}"; do
 		p=$(PATH=$PATH:/usr/sbin:/sbin command -v "$p") || { echo "$p is not installed"; return 1; }
@@ -74,11 +73,12 @@ image() {
 	modules "$dir" "$root"
 	for p in "$build"/tests/dataplane/*_test "$build"/tests/netns/{backend,flows,conns} "$build/zddlbd" "$build/zddlb"; do
 		with_libraries "$root" "$(readlink -f "$p")"
-		install -D "$p" "$root/work/$p"
+		install -D "$p" "$root/guest/$p"
 	done
+	# with_libraries has copied the programs to where they lie here, too.
 	rm -rf "$root${PWD:?}"
-	cp -r tests/netns "$root/work/tests/"
-	cp vmtest/guest "$root/work/vmtest/"
+	cp -r tests/netns "$root/guest/tests/"
+	cp vmtest/guest "$root/guest/vmtest/"
 	install -m 755 vmtest/init "$root/init"
 	(cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) > "$dir/initrd"
 	rm -rf "$root"
